@@ -1,0 +1,314 @@
+"""Recordings on disk: one Zarr v3 group, written whole or not at all, read lazily.
+
+Layout: `streams/<name>/data` holds the samples (time first, chunks of consecutive samples with all channels, uncompressed so that
+any stretch of time is one contiguous read), `streams/<name>/coords/<coord>` the numeric coordinates; names, attributes and events
+stand in the attributes of the groups as JSON. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+import zarr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from neuropil.errors import DataError
+from neuropil.recording import Recording, SampleIndex, is_regular, sample_times
+
+FORMAT = 1
+CHUNK_BYTES = 4 << 20
+MAX_OPEN_FILES = 128
+
+
+class RowReader:
+    """Consecutive rows (samples) of an uncompressed Zarr array, read straight from the chunk files.
+
+    A chunk file holds `rows_per_chunk` rows one after the other, so a stretch of rows is one `pread` a chunk: no decoding, no
+    cache beside the operating system's, and memory that does not depend on the array's size. A chunk that is not there reads as
+    the fill value.
+    """
+
+    def __init__(self, array: zarr.Array, folder: Path) -> None:
+        self.shape, self.dtype = array.shape, array.dtype
+        self.rows_per_chunk = array.chunks[0]
+        self.row_bytes = int(np.prod(array.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+        self.fill_value = array.fill_value
+        self._prefix = str(folder / "c") + "/"
+        self._suffix = "/0" * (len(array.shape) - 1)
+        self._files: OrderedDict[int, int | None] = OrderedDict()
+
+    @staticmethod
+    def fits(array: zarr.Array) -> bool:
+        """True if the array is stored as this reader expects it: uncompressed, native byte order, chunked over rows only."""
+        metadata = array.metadata.to_dict()
+        codecs = [codec["name"] for codec in metadata.get("codecs", ())]
+        endian = next(
+            (codec.get("configuration", {}).get("endian", "little") for codec in metadata.get("codecs", ())), "little"
+        )
+        encoding = metadata.get("chunk_key_encoding", {})
+        separator = encoding.get("configuration", {}).get("separator", "/")
+        plain = codecs == ["bytes"] and endian == "little" and encoding.get("name") == "default" and separator == "/"
+        return plain and array.dtype.isnative and array.dtype.kind in "biufc" and array.chunks[1:] == array.shape[1:]
+
+    def _file(self, chunk: int) -> int | None:
+        if chunk in self._files:
+            self._files.move_to_end(chunk)
+            return self._files[chunk]
+        if len(self._files) >= MAX_OPEN_FILES:
+            _, oldest = self._files.popitem(last=False)
+            if oldest is not None:
+                os.close(oldest)
+        try:
+            handle: int | None = os.open(f"{self._prefix}{chunk}{self._suffix}", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            handle = None
+        self._files[chunk] = handle
+        return handle
+
+    def read_into(self, out: np.ndarray, start: int) -> None:
+        """Fill `out` (n_rows, ...), C-contiguous, with the rows from `start` on."""
+        view = memoryview(out).cast("B") if out.size else memoryview(b"")
+        row, position, stop = start, 0, start + len(out)
+        while row < stop:
+            chunk, offset = divmod(row, self.rows_per_chunk)
+            n_rows = min(self.rows_per_chunk - offset, stop - row)
+            n_bytes = n_rows * self.row_bytes
+            handle = self._file(chunk)
+            if handle is None:
+                out[row - start : row - start + n_rows] = self.fill_value
+            elif os.preadv(handle, [view[position : position + n_bytes]], offset * self.row_bytes) != n_bytes:
+                raise DataError(
+                    f"The file {self._prefix}{chunk}{self._suffix} is shorter than its {self.rows_per_chunk} samples; "
+                    "it was truncated, restore it from a copy."
+                )
+            row, position = row + n_rows, position + n_bytes
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_files": OrderedDict()}
+
+    def __del__(self) -> None:
+        for handle in self.__dict__.get("_files", {}).values():
+            if handle is not None:
+                os.close(handle)
+
+
+class StoredArray(BackendArray):
+    """A Zarr array behind xarray's lazy indexing; stretches of time are read by `RowReader` where the layout allows it."""
+
+    def __init__(self, array: zarr.Array, folder: Path) -> None:
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+        self.rows = RowReader(array, folder) if RowReader.fits(array) else None
+
+    def read_rows(self, start: int, stop: int) -> np.ndarray:
+        """Samples `start` to `stop` of all channels, shape (stop - start, ...)."""
+        if self.rows is None:
+            return np.asarray(self.array[start:stop])
+        out = np.empty((stop - start, *self.shape[1:]), dtype=self.dtype)
+        self.rows.read_into(out, start)
+        return out
+
+    def _read(self, key: tuple[Any, ...]) -> np.ndarray:
+        time = key[0]
+        if isinstance(time, slice) and time.step in (None, 1):
+            start, stop, _ = time.indices(self.shape[0])
+            return self.read_rows(start, max(start, stop))[(slice(None), *key[1:])]
+        if isinstance(time, int | np.integer):
+            return self.read_rows(int(time), int(time) + 1)[(0, *key[1:])]
+        return np.asarray(self.array.oindex[key])
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
+
+
+@contextmanager
+def whole_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary folder beside `path` that takes its name when the block ends well, and vanishes otherwise.
+
+    Raises
+    ------
+    DataError
+        If `path` exists already and may not be overwritten.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise DataError(f"{path} exists already; choose another name or pass overwrite=True.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    temporary.mkdir()
+    try:
+        yield temporary
+        if path.exists():
+            old = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")
+            path.rename(old)
+            temporary.rename(path)
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+        else:
+            temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _json_safe(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return [_json_safe(v) for v in value.tolist()]
+    if isinstance(value, dict):
+        return {str(k): _json_safe(v) for k, v in value.items()}
+    return [_json_safe(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _is_text(values: np.ndarray) -> bool:
+    return values.dtype.kind in "OUST"
+
+
+def _put(group: zarr.Group, name: str, values: np.ndarray) -> None:
+    group.create_array(
+        name, data=np.ascontiguousarray(values), compressors=None
+    ) if values.size else group.create_array(name, shape=values.shape, dtype=values.dtype, compressors=None)
+
+
+def _write_samples(group: zarr.Group, stream: xr.DataArray) -> None:
+    row_bytes = max(1, int(np.prod(stream.shape[1:], dtype=np.int64)) * stream.dtype.itemsize)
+    n_times = stream.shape[0]
+    rows = max(1, min(max(n_times, 1), CHUNK_BYTES // row_bytes))
+    array = group.create_array(
+        "data",
+        shape=stream.shape,
+        dtype=stream.dtype,
+        chunks=(rows, *(max(1, n) for n in stream.shape[1:])),
+        compressors=None,
+    )
+    for start in range(0, n_times, rows):
+        array[start : start + rows] = stream.isel(time=slice(start, start + rows)).variable.values
+
+
+def _save_stream(group: zarr.Group, stream: xr.DataArray) -> None:
+    coords, text = group.create_group("coords"), {}
+    attrs: dict[str, Any] = {
+        "dims": list(stream.dims),
+        "attrs": _json_safe(dict(stream.attrs)),
+        "coord_dims": {},
+        "order": [],
+    }
+    for name, coord in stream.coords.items():
+        if name == "time" and is_regular(stream):
+            index = stream.xindexes.get("time")
+            if not isinstance(index, SampleIndex):
+                index = SampleIndex.linspace(*_edges(stream), stream.sizes["time"], endpoint=False, dim="time")
+            attrs["time"] = [float(index.start), float(index.stop)]
+            continue
+        attrs["coord_dims"][str(name)] = list(coord.dims)
+        if _is_text(coord.values):
+            text[str(name)] = _json_safe(coord.values)
+        else:
+            _put(coords, str(name), np.asarray(coord.values))
+    _write_samples(group, stream)
+    group.attrs.update({**attrs, "text": text})
+
+
+def _edges(stream: xr.DataArray) -> tuple[float, float]:
+    start = float(stream["time"][0]) if stream.sizes["time"] else 0.0
+    return start, start + stream.sizes["time"] / stream.attrs["sfreq"]
+
+
+def _save_events(group: zarr.Group, events: pd.DataFrame) -> None:
+    columns: list[dict[str, Any]] = []
+    for k, name in enumerate(events.columns):
+        values = events[name]
+        if values.dtype.kind in "biuf" and isinstance(values.dtype, np.dtype):
+            _put(group, str(k), values.to_numpy())
+            columns.append({"name": str(name), "dtype": str(values.dtype)})
+        else:
+            missing = values.isna().to_numpy()
+            entries = [None if gone else _json_safe(v) for v, gone in zip(values.tolist(), missing, strict=True)]
+            columns.append({"name": str(name), "dtype": str(values.dtype), "values": entries})
+    group.attrs.update({"columns": columns, "n_events": len(events)})
+
+
+def save_recording(recording: Recording, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Write `recording` as one Zarr v3 group; see `Recording.save`."""
+    with whole_folder(path, overwrite=overwrite) as temporary:
+        root = zarr.create_group(store=temporary, zarr_format=3)
+        labels = {"subject": recording.subject, "session": recording.session, "dataset": recording.dataset}
+        order = list(recording.streams)
+        root.attrs.update({"neuropil": FORMAT, **labels, "info": _json_safe(recording.info), "streams": order})
+        streams = root.create_group("streams")
+        for k, stream in enumerate(recording.streams.values()):
+            _save_stream(streams.create_group(str(k)), stream)
+        _save_events(root.create_group("events"), recording.events)
+    return Path(path)
+
+
+def _open_stream(group: zarr.Group, folder: Path) -> xr.DataArray:
+    attrs = dict(group.attrs)
+    array = group["data"]
+    assert isinstance(array, zarr.Array)
+    variable = xr.Variable(tuple(attrs["dims"]), indexing.LazilyIndexedArray(StoredArray(array, folder / "data")))
+    coords: dict[str, Any] = {}
+    for name, dims in attrs["coord_dims"].items():
+        if name in attrs["text"]:
+            coords[name] = (tuple(dims), np.asarray(attrs["text"][name], dtype=object))
+            continue
+        stored = group[f"coords/{name}"]
+        assert isinstance(stored, zarr.Array)
+        large = len(dims) > 1
+        lazy = indexing.LazilyIndexedArray(StoredArray(stored, folder / "coords" / name)) if large else stored[...]
+        coords[name] = (tuple(dims), lazy)
+    stream = xr.DataArray(variable, coords=coords, attrs=attrs["attrs"])
+    return stream.assign_coords(sample_times(*attrs["time"], array.shape[0])) if "time" in attrs else stream
+
+
+def _open_events(group: zarr.Group) -> pd.DataFrame:
+    columns = {}
+    for k, column in enumerate(group.attrs["columns"]):
+        stored = column.get("values")
+        values = group[str(k)][...] if stored is None else stored
+        columns[column["name"]] = pd.Series(values, dtype=column["dtype"])
+    return pd.DataFrame(columns)
+
+
+def open_recording(path: str | Path) -> Recording:
+    """Open a recording that `Recording.save` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing is there.
+    DataError
+        If it is not such a recording, or a part of it is missing.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"Expected a recording at {path}, found nothing there; check the path.")
+    try:
+        root = zarr.open_group(store=path, mode="r", zarr_format=3)
+        if root.attrs.get("neuropil") != FORMAT:
+            raise DataError(f"{path} is a Zarr group but no neuropil recording; write one with Recording.save().")
+        names = list(root.attrs["streams"])
+        folders = [path / "streams" / str(k) for k in range(len(names))]
+        streams = {name: _open_stream(root[f"streams/{k}"], folders[k]) for k, name in enumerate(names)}
+        events = _open_events(root["events"])
+        labels = {key: str(root.attrs[key]) for key in ("subject", "session", "dataset")}
+        return Recording(streams, events, **labels, info=dict(root.attrs["info"]))
+    except (KeyError, FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(
+            f"{path} is no complete neuropil recording ({error}); write it again with Recording.save()."
+        ) from error
+    except (ValueError, TypeError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"{path} cannot be read as a recording ({error}); the file is damaged, restore it from a copy."
+        ) from error
