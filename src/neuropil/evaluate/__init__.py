@@ -1,0 +1,1 @@
+"""Honest evaluation: splits that cannot leak, metrics, pseudo-online evaluation, comparisons."""
