@@ -1,0 +1,1 @@
+"""Small torch building blocks that two systems or more share."""
