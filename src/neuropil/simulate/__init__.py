@@ -1,0 +1,1 @@
+"""Generators of recordings with known ground truth."""
