@@ -1,0 +1,1 @@
+"""Filters, spectra, features and noise: pure functions on arrays."""
