@@ -7,12 +7,13 @@ stand in the attributes of the groups as JSON. Nothing is pickled.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,50 @@ def whole_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]
             temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def atomic_write_bytes(path: str | Path, content: bytes) -> Path:
+    """Write a file whole or not at all, also through a crash: temporary name, flush to disk, rename.
+
+    Raises
+    ------
+    DataError
+        If the disk is full or the folder cannot be written; what stood at `path` before stands there still.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(_cannot_write(path, len(content), error)) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return path
+
+
+def atomic_write_text(path: str | Path, content: str) -> Path:
+    """Write a text file in UTF-8, whole or not at all; see `atomic_write_bytes`."""
+    return atomic_write_bytes(path, content.encode())
+
+
+def _cannot_write(path: Path, n_bytes: int, error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"The disk is full: {path} needs {n_bytes:,} bytes that {path.parent} does not have; free some space and start again, "
+            "everything written before is kept."
+        )
+    return f"{path} cannot be written ({error.strerror or error}); check the folder and its permissions, or name another place."
 
 
 def _json_safe(value: Any) -> Any:
