@@ -1,0 +1,1 @@
+"""Decoding: from activity to what was seen, heard, meant or done."""
