@@ -15,12 +15,17 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from numpy import ndarray
 
 from neuropil.errors import DataError
 from neuropil.estimators import Transformer
-from neuropil.signal.covariance import inv_sqrtm, rank, trial_covariances
+from neuropil.signal.covariance import covariances, inv_sqrtm, rank
+
+
+def sample_covariances(X: Real[ndarray, "window channel time"]) -> Float[ndarray, "window channel channel"]:
+    """Unbiased covariance of every window (divided by the number of samples minus one), as the paper has it."""
+    return covariances(X) * (X.shape[2] / max(X.shape[2] - 1, 1))
 
 
 class RunningReference:
@@ -40,7 +45,7 @@ class RunningReference:
 
     def push(self, window: Float[ndarray, "channel time"]) -> Float[ndarray, "channel time"]:
         """Take a window into the mean and return it whitened."""
-        covariance = trial_covariances(window[None])[0]
+        covariance = sample_covariances(window[None])[0]
         self.n_windows += 1
         if self.reference is None:
             self.reference = covariance
@@ -57,17 +62,17 @@ def align(
     Examples
     --------
     >>> aligned, reference = align(np.random.default_rng(0).normal(size=(50, 3, 200)) * [[1.0], [2.0], [3.0]])
-    >>> bool(np.allclose(trial_covariances(aligned).mean(axis=0), np.eye(3)))
+    >>> bool(np.allclose(sample_covariances(aligned).mean(axis=0), np.eye(3)))
     True
     """
-    reference = trial_covariances(X).mean(axis=0)
+    reference = sample_covariances(X).mean(axis=0)
     return np.einsum("ij,wjt->wit", inv_sqrtm(reference), X, optimize=True), reference
 
 
 def align_online(X: Float[ndarray, "window channel time"]) -> Float[ndarray, "window channel time"]:
     """Windows of one group in order of time, each whitened by the mean covariance up to and including itself."""
     counts = np.arange(1, len(X) + 1)[:, None, None]
-    running = np.cumsum(trial_covariances(X), axis=0) / counts
+    running = np.cumsum(sample_covariances(X), axis=0) / counts
     return np.einsum("wij,wjt->wit", inv_sqrtm(running), X, optimize=True)
 
 

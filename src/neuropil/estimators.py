@@ -505,7 +505,7 @@ class TorchEstimator(Estimator):
         import torch
 
         parameters = state.pop("_parameters", None)
-        vars(self).update(state)
+        self.__dict__.update(state)
         if parameters is not None:
             self.module_ = self.build(self.signature_)
             self.module_.load_state_dict({name: torch.as_tensor(np.array(value)) for name, value in parameters.items()})
@@ -534,7 +534,7 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
     def fit(self, X: Any, y: Any = None, groups: Any = None) -> Self:
         """Train on windows of shape (n_windows, n_channels, n_times), labels and, where given, groups (subjects)."""
         array, labels, groups = self._fit_data(X, y, groups)
-        encoded = np.searchsorted(self.classes_, labels)
+        encoded = np.searchsorted(self.classes_, np.asarray(labels))
         if getattr(self, "class_weight", None) == "balanced":
             counts = np.bincount(encoded)
             self.class_weights_ = len(encoded) / (len(counts) * counts)

@@ -129,7 +129,7 @@ class Decoder:
         )
 
     def _decode_object(self, value: dict[str, Any]) -> Any:
-        cls = find_class(value["$object"])
+        cls: Any = find_class(value["$object"])
         state = {k: self.decode(v) for k, v in value["state"].items()}
         made = cls.__new__(cls)
         if hasattr(cls, "_restore_state"):

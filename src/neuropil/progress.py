@@ -15,6 +15,10 @@ def watched() -> bool:
     return bool(getattr(sys.stderr, "isatty", lambda: False)())
 
 
+def _silent(text: str = "", steps: int = 1) -> None:
+    """Nobody is watching."""
+
+
 @contextmanager
 def bar(title: str, total: int, show: bool | None = None, *, done: int = 0) -> Iterator[Callable[[str, int], None]]:
     """A progress bar; call what it yields with a short text and the number of steps made.
@@ -32,7 +36,7 @@ def bar(title: str, total: int, show: bool | None = None, *, done: int = 0) -> I
     """
     global _shown
     if not (watched() and not _shown if show is None else show):
-        yield lambda text="", steps=1: None
+        yield _silent
         return
     from rich.console import Console
     from rich.progress import (
@@ -57,7 +61,11 @@ def bar(title: str, total: int, show: bool | None = None, *, done: int = 0) -> I
     try:
         with Progress(*columns, console=Console(stderr=True), transient=True) as screen:
             task = screen.add_task(title, total=total, completed=done, note="")
-            yield lambda text="", steps=1: screen.update(task, advance=steps, note=text)
+
+            def advance(text: str = "", steps: int = 1) -> None:
+                screen.update(task, advance=steps, note=text)
+
+            yield advance
     finally:
         _shown -= 1
 

@@ -52,7 +52,7 @@ class RowReader:
     @staticmethod
     def fits(array: zarr.Array) -> bool:
         """True if the array is stored as this reader expects it: uncompressed, native byte order, chunked over rows only."""
-        metadata = array.metadata.to_dict()
+        metadata: dict[str, Any] = dict(array.metadata.to_dict())
         codecs = [codec["name"] for codec in metadata.get("codecs", ())]
         endian = next(
             (codec.get("configuration", {}).get("endian", "little") for codec in metadata.get("codecs", ())), "little"
@@ -79,7 +79,7 @@ class RowReader:
 
     def read_into(self, out: np.ndarray, start: int) -> None:
         """Fill `out` (n_rows, ...), C-contiguous, with the rows from `start` on."""
-        view = memoryview(out).cast("B") if out.size else memoryview(b"")
+        view = out.data.cast("B") if out.size else memoryview(b"")
         row, position, stop = start, 0, start + len(out)
         while row < stop:
             chunk, offset = divmod(row, self.rows_per_chunk)
@@ -296,10 +296,9 @@ def save_recording(recording: Recording, path: str | Path, *, overwrite: bool = 
     return Path(path)
 
 
-def _open_stream(group: zarr.Group, folder: Path) -> xr.DataArray:
-    attrs = dict(group.attrs)
+def _open_stream(group: Any, folder: Path) -> xr.DataArray:
+    attrs: dict[str, Any] = dict(group.attrs)
     array = group["data"]
-    assert isinstance(array, zarr.Array)
     variable = xr.Variable(tuple(attrs["dims"]), indexing.LazilyIndexedArray(StoredArray(array, folder / "data")))
     coords: dict[str, Any] = {}
     for name, dims in attrs["coord_dims"].items():
@@ -307,15 +306,17 @@ def _open_stream(group: zarr.Group, folder: Path) -> xr.DataArray:
             coords[name] = (tuple(dims), np.asarray(attrs["text"][name], dtype=object))
             continue
         stored = group[f"coords/{name}"]
-        assert isinstance(stored, zarr.Array)
         large = len(dims) > 1
         lazy = indexing.LazilyIndexedArray(StoredArray(stored, folder / "coords" / name)) if large else stored[...]
         coords[name] = (tuple(dims), lazy)
     stream = xr.DataArray(variable, coords=coords, attrs=attrs["attrs"])
-    return stream.assign_coords(sample_times(*attrs["time"], array.shape[0])) if "time" in attrs else stream
+    if "time" not in attrs:
+        return stream
+    start, stop = attrs["time"]
+    return stream.assign_coords(sample_times(start, stop, array.shape[0]))
 
 
-def _open_events(group: zarr.Group) -> pd.DataFrame:
+def _open_events(group: Any) -> pd.DataFrame:
     columns = {}
     for k, column in enumerate(group.attrs["columns"]):
         stored = column.get("values")
@@ -338,7 +339,7 @@ def open_recording(path: str | Path) -> Recording:
     if not path.exists():
         raise FileNotFoundError(f"Expected a recording at {path}, found nothing there; check the path.")
     try:
-        root = zarr.open_group(store=path, mode="r", zarr_format=3)
+        root: Any = zarr.open_group(store=path, mode="r", zarr_format=3)
         if root.attrs.get("neuropil") != FORMAT:
             raise DataError(f"{path} is a Zarr group but no neuropil recording; write one with Recording.save().")
         names = list(root.attrs["streams"])

@@ -454,8 +454,8 @@ def iter_batches(
     batches = (order[start : start + batch_size] for start in stops)
     lazy = lazy_windows(X)
     if lazy is None:
-        array = np.asarray(X)
-        yield from ((indices, array[indices]) for indices in batches)
+        loaded = np.asarray(X)
+        yield from ((indices, loaded[indices]) for indices in batches)
         return
     array, positions = lazy
     with ThreadPoolExecutor(1, thread_name_prefix="windows") as pool:

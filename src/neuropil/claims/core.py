@@ -196,11 +196,11 @@ def _verdict(slack: tuple[float, float, float]) -> Verdict:
 
 
 def _interval(values: Sequence[float]) -> tuple[float, float, float]:
-    values = np.asarray(values, dtype=float)
-    if len(values) < 2 or np.ptp(values) == 0:
-        mean = float(values.mean())
+    array = np.asarray(values, dtype=float)
+    if len(array) < 2 or np.ptp(array) == 0:
+        mean = float(array.mean())
         return mean, mean, mean
-    interval = student_interval(values)
+    interval = student_interval(array)
     return interval.estimate, interval.low, interval.high
 
 
