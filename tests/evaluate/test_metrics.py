@@ -105,6 +105,12 @@ class TestKnownAnswers:
         assert calibration_error(y, proba, np.array([0, 1]), n_bins=2) == pytest.approx((0.1 * 2 + 0.1 * 2) / 4)
         assert calibration_error(y, proba, np.array([0, 1]), n_bins=1) == pytest.approx(0.0)
 
+    def test_calibration_with_a_bin_a_window(self):
+        rng = np.random.default_rng(3)
+        p, y = rng.uniform(0.5, 1.0, size=30), rng.integers(2, size=30)
+        error = calibration_error(y, np.column_stack([p, 1 - p]), np.array([0, 1]), n_bins=30)
+        assert error == pytest.approx(np.mean(np.abs(p - (y == 0))))
+
     def test_calibration_tells_an_overconfident_decoder(self):
         rng = np.random.default_rng(2)
         p = rng.uniform(0.5, 1.0, size=20_000)

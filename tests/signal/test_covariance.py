@@ -69,13 +69,14 @@ class TestSampleCovariance:
         x = np.random.default_rng(1).integers(-30000, 30000, size=(2, 4, 300)).astype(np.int16)
         np.testing.assert_allclose(covariances(x), [np.cov(window, bias=True) for window in x])
 
-    def test_messages(self):
+    def test_messages(self, monkeypatch):
         with pytest.raises(DataError, match=r"\(windows, channels, times\), got \(3, 10\)"):
             unwrap(covariances)(np.ones((3, 10)))
         with pytest.raises(DataError, match=r"one sample or more, got windows of shape \(2, 3, 0\)"):
             covariances(np.ones((2, 3, 0)))
         x = recordings()
         x[4, 2, 7] = np.nan
+        monkeypatch.setattr(module, "BLOCK_BYTES", 8 * 8 * 50 * 3)
         for estimate in (covariances, ledoit_wolf, oas):
             with pytest.raises(DataError, match="NaN or infinity in window 4; interpolate or leave it out"):
                 estimate(x)

@@ -75,6 +75,14 @@ class TestBandPower:
         power = band_power(x, SFREQ, [(0.0, 8.0), (8.0, 30.0), (30.0, 125.0)], segment=4.0)
         assert power.sum() == pytest.approx(x.var())
 
+    def test_the_nyquist_frequency_belongs_to_the_band_that_ends_there(self):
+        x = np.cos(np.pi * np.arange(1000))
+        frequencies, density = power_spectrum(x, SFREQ)
+        assert density.argmax() == len(frequencies) - 1
+        low, high = band_power(x, SFREQ, [(0.0, 100.0), (100.0, 125.0)])
+        assert high == pytest.approx(density.sum())
+        assert low == pytest.approx(0.0, abs=1e-12)
+
     @given(st.integers(0, 2**31), st.lists(st.integers(1, 124), min_size=1, max_size=5, unique=True))
     def test_bands_that_meet_share_nothing(self, seed, cuts):
         x = np.random.default_rng(seed).standard_normal((2, 500))

@@ -159,7 +159,7 @@ def euclidean_mean(
     if not len(matrices):
         raise DataError("A mean needs one matrix or more, got none.")
     if weights is None:
-        return np.mean(matrices, axis=0, dtype=np.float64)
+        return np.asarray(np.mean(matrices, axis=0, dtype=np.float64))
     if len(weights) != len(matrices) or (weights < 0).any() or not (weights.sum() > 0):
         raise UsageError(
             f"A weighted mean needs one weight a matrix, none negative and one positive, got {weights.tolist()}."
