@@ -27,7 +27,7 @@ demo: $(INSTALLED)
 	$(BIN)/neuropil compare scp-healthy --results demo/results --report demo/report.html
 
 test: $(INSTALLED)
-	$(THREADS) $(BIN)/python -m pytest -n 2 --dist worksteal -m "not claim" tests
+	$(THREADS) $(BIN)/python -m pytest -n 2 --dist worksteal -m "not claim"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check src tests benchmarks
@@ -36,7 +36,6 @@ lint: $(INSTALLED)
 	$(BIN)/lint-imports
 
 claims: $(INSTALLED)
-	$(THREADS) $(BIN)/python -m pytest -m claim tests
 	$(BIN)/neuropil reproduce --all --record
 
 bench: $(INSTALLED)

@@ -11,7 +11,7 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 SHAPED = ("alignment", "decoding", "evaluate", "nn", "signal", "simulate", "stats", "windowing")
-install_import_hook([f"neuropil.{name}" for name in SHAPED], "beartype.beartype")
+install_import_hook([f"neuropil.{name}" for name in SHAPED], "shape_checks.checker")
 
 import torch
 
