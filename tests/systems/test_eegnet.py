@@ -36,7 +36,7 @@ def plain_forward(network, x):
     n_chans = x.shape[1]
     filters = network.temporal.weight
     out = functional.pad(x[:, None], ((filters.shape[-1] - 1) // 2, filters.shape[-1] // 2))
-    out = network.temporal_norm(functional.conv2d(out, filters[:, :, None]).flatten(2)).unflatten(2, (n_chans, -1))
+    out = network.temporal_norm(functional.conv2d(out, filters))
     spatial = network.spatial.weight.reshape(-1, 1, n_chans, 1)
     spatial = spatial * (1 / spatial.norm(dim=2, keepdim=True)).clamp(max=1)
     out = functional.conv2d(out, spatial, groups=len(filters))[:, :, 0]
@@ -75,9 +75,11 @@ def test_norms_stay_limited_through_training():
 
 def test_initial_weights_are_glorot_uniform_and_norms_slow():
     network = EEGNet(n_chans=64, n_outputs=2, n_times=128, sfreq=128.0)
-    assert network.spatial.weight.abs().max().item() == pytest.approx((6 / (64 * 3)) ** 0.5, rel=0.02)
+    assert network.spatial.weight.abs().max().item() == pytest.approx((6 / (64 * (8 + 2))) ** 0.5, rel=0.02)
     assert network.temporal.weight.abs().max().item() == pytest.approx((6 / (64 * 9)) ** 0.5, rel=0.02)
-    assert {(m.eps, m.momentum) for m in network.modules() if isinstance(m, torch.nn.BatchNorm1d)} == {(1e-3, 0.01)}
+    assert {
+        (m.eps, m.momentum) for m in network.modules() if isinstance(m, (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d))
+    } == {(1e-3, 0.01)}
 
 
 def test_a_window_does_not_depend_on_the_others_of_its_batch():

@@ -101,8 +101,8 @@ class EEGNet(nn.Module):
         self.n_chans, self.n_times = n_chans, n_times
         n_spatial = n_filters * depth
         n_separable = n_spatial if n_separable is None else n_separable
-        self.temporal = nn.Conv1d(1, n_filters, kernel_samples, bias=False)
-        self.temporal_norm = nn.BatchNorm1d(n_filters, eps=1e-3, momentum=0.01)
+        self.temporal = nn.Conv2d(1, n_filters, (1, kernel_samples), bias=False)
+        self.temporal_norm = nn.BatchNorm2d(n_filters, eps=1e-3, momentum=0.01)
         self.spatial = SpatialDepthwiseConv(n_filters, n_chans, multiplier=depth, max_norm=1.0)
         self.spatial_norm = nn.BatchNorm1d(n_spatial, eps=1e-3, momentum=0.01)
         self.first_pool = nn.Sequential(nn.ELU(), nn.AvgPool1d(pool_sizes[0]), Dropout(drop_prob))
@@ -117,8 +117,8 @@ class EEGNet(nn.Module):
             self.head.weight,
         ):
             nn.init.xavier_uniform_(weight)
-        # a spatial filter maps n_chans inputs to `depth` outputs, which the shape of its weight does not tell
-        bound = (6 / (n_chans + n_chans * depth)) ** 0.5
+        # Keras counts the inputs of a depthwise kernel over all features
+        bound = (6 / (n_chans * (n_filters + depth))) ** 0.5
         nn.init.uniform_(self.spatial.weight, -bound, bound)
         nn.init.zeros_(self.head.bias)
 
@@ -128,13 +128,9 @@ class EEGNet(nn.Module):
     def features(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch feature"]:
         """What goes into the classifier, F2 * (T // 32) numbers."""
         check_shape(x, self.n_chans, self.n_times)
-        padded = functional.pad(x, same_padding(self.temporal.kernel_size[0]))
-        filtered = self.temporal(rearrange(padded, "batch channel time -> (batch channel) 1 time"))
-        filtered = rearrange(
-            self.temporal_norm(filtered),
-            "(batch channel) filter time -> batch filter channel time",
-            channel=self.n_chans,
-        )
+        padded = functional.pad(x, same_padding(self.temporal.kernel_size[1]))
+        filtered = self.temporal(rearrange(padded, "batch channel time -> batch 1 channel time"))
+        filtered = self.temporal_norm(filtered)
         sources = self.first_pool(self.spatial_norm(self.spatial(filtered)))
         summary = self.second_pool(self.separable_norm(self.separable(sources)))
         return rearrange(summary, "batch feature time -> batch (feature time)")
