@@ -257,7 +257,7 @@ class DBConformer(nn.Module):
 
     def attention_maps(
         self, x: Float[Tensor, "batch channel time"]
-    ) -> dict[str, Float[Tensor, "depth batch head token token"]]:
+    ) -> dict[str, Float[Tensor, "depth batch head _ _"]]:
         """Attention among patches (`temporal`) and among electrodes (`spatial`) in every block."""
         check_shape(x, self.n_chans, self.n_times)
         maps = {}
