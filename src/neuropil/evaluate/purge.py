@@ -39,6 +39,10 @@ class WindowTable:
         Span in its recording, in s.
     unit : ndarray of int, shape (n_windows,)
         Windows of one trial share a number, and so do those of one break; they are never separated.
+    in_trial : ndarray of bool, shape (n_windows,)
+        Whether the window belongs to a trial.
+    run : ndarray of int, shape (n_windows,)
+        The coordinate `run` within its session, else the recording.
     split : ndarray of shape (n_windows,) or None
         The data set's own split, "train" or "test".
     """
@@ -51,6 +55,8 @@ class WindowTable:
     start: ndarray | None
     stop: ndarray | None
     unit: ndarray
+    in_trial: ndarray
+    run: ndarray
     split: ndarray | None
 
     @classmethod
@@ -76,7 +82,8 @@ class WindowTable:
             label = np.asarray(label.tolist())
         recording = codes_of(*(_coordinate(X, name) for name in ("subject", "session", "recording")), n_rows=n)
         start, stop = _spans(X, spans, n)
-        trial = _coordinate(X, "trial")
+        trial, run = _coordinate(X, "trial"), _coordinate(X, "run")
+        in_trial = trial >= 0 if trial is not None and trial.dtype.kind in "if" else np.full(n, trial is not None)
         return cls(
             n,
             label,
@@ -85,7 +92,9 @@ class WindowTable:
             recording,
             start,
             stop,
-            np.arange(n) if trial is None else _units(recording, trial, start),
+            np.arange(n) if trial is None else _units(recording, trial, in_trial, start),
+            in_trial,
+            recording if run is None else codes_of(_coordinate(X, "subject"), _coordinate(X, "session"), run, n_rows=n),
             _coordinate(X, "split"),
         )
 
@@ -103,6 +112,12 @@ class WindowTable:
                 "neuropil.windows() or pass spans=(start, stop) in seconds to the split."
             )
         return self.start, self.stop
+
+    def session_name(self, window: Any) -> str:
+        """Subject and session of a window in words, as far as they are known."""
+        known = [("subject", self.subject), ("session", self.session)]
+        parts = [f"{what} {column[window]}" for what, column in known if column is not None and str(column[window])]
+        return ", ".join(parts) or "session"
 
 
 def near_test(
@@ -180,10 +195,10 @@ def _spans(X: Any, spans: Any, n: int) -> tuple[ndarray | None, ndarray | None]:
     return onset + float(time[0]), onset + float(time[-1]) + 1 / float(X.attrs["sfreq"])
 
 
-def _units(recording: ndarray, trial: ndarray, start: ndarray | None) -> ndarray:
+def _units(recording: ndarray, trial: ndarray, in_trial: ndarray, start: ndarray | None) -> ndarray:
     """One number a trial of a recording; the windows of a break (a negative trial, up to the next trial) share one as well."""
     units = codes_of(recording, trial, n_rows=len(trial))
-    between = trial < 0 if trial.dtype.kind in "if" else np.zeros(len(trial), dtype=bool)
+    between = ~in_trial
     if start is None:
         units[between] = units.max() + 1 + np.arange(int(between.sum()))
         return np.unique(units, return_inverse=True)[1]

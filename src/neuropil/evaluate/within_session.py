@@ -33,7 +33,7 @@ class _WithinSession(WindowSplit):
         codes = codes_of(table.subject, table.session, n_rows=table.n_windows)
         for code in np.unique(codes):
             mine = np.flatnonzero(codes == code)
-            yield _session_name(table, mine[0]), mine
+            yield table.session_name(mine[0]), mine
 
     def _trials(self, table: WindowTable, mine: ndarray) -> _Trials:
         start, _ = table.times()
@@ -161,15 +161,6 @@ def _check_n_splits(n_splits: int) -> int:
     if n_splits < 2:
         raise UsageError(f"Cross-validation needs two folds or more, got n_splits={n_splits}.")
     return n_splits
-
-
-def _session_name(table: WindowTable, window: Any) -> str:
-    parts = [
-        f"{what} {column[window]}"
-        for what, column in (("subject", table.subject), ("session", table.session))
-        if column is not None and str(column[window])
-    ]
-    return ", ".join(parts) or "session"
 
 
 def _folds_by_class(
