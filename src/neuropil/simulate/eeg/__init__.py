@@ -10,6 +10,7 @@ of the 10-10 system (`montage_1010`). Rhythms are Gaussian, without phase lockin
 information about classes; absolute accuracies are not those of real recordings.
 """
 
+from neuropil.simulate.eeg.artefacts import ArtefactMasks
 from neuropil.simulate.eeg.bold import EegBoldTruth, simulate_eeg_bold
 from neuropil.simulate.eeg.emotion import EmotionTruth, simulate_emotion
 from neuropil.simulate.eeg.head import Dipoles, sphere_leadfield
@@ -25,7 +26,7 @@ from neuropil.simulate.eeg.montage import (
     montage_1010,
 )
 from neuropil.simulate.eeg.motor_imagery import MotorImageryTruth, class_table, simulate_motor_imagery
-from neuropil.simulate.eeg.ongoing import ArtefactMasks, Head
+from neuropil.simulate.eeg.ongoing import Head
 from neuropil.simulate.eeg.params import PRESETS, SimParams
 from neuropil.simulate.eeg.segments import SegmentTruth, simulate_segments, stack_segments
 

@@ -25,19 +25,10 @@ from numpy.random import Generator
 
 from neuropil.recording import Recording, regular_stream
 from neuropil.signal.noise import narrow_band_noise
+from neuropil.simulate.eeg.artefacts import ArtefactMasks, add_artefacts, apply_gains
 from neuropil.simulate.eeg.head import Dipoles, cortical_dipoles, rotate_cap, unit_leadfield
 from neuropil.simulate.eeg.montage import channel_names, montage_1010
-from neuropil.simulate.eeg.motor_imagery import draw_schedule
-from neuropil.simulate.eeg.ongoing import (
-    ALPHA_SITES,
-    ArtefactMasks,
-    Head,
-    add_artefacts,
-    apply_gains,
-    draw_head,
-    ongoing_activity,
-    sum_of_windows,
-)
+from neuropil.simulate.eeg.ongoing import ALPHA_SITES, Head, draw_head, ongoing_activity
 from neuropil.simulate.eeg.params import (
     SimParams,
     check_balance,
@@ -47,6 +38,7 @@ from neuropil.simulate.eeg.params import (
     generator,
     provenance,
 )
+from neuropil.simulate.eeg.schedule import draw_schedule, sum_of_windows
 
 STATES = ("low", "high")
 EMOTION_SOURCES = ("F3", "F4", "T7", "T8", "Pz", "Fz")

@@ -24,17 +24,10 @@ from numpy.random import Generator
 from neuropil.errors import UsageError
 from neuropil.recording import Recording, regular_stream
 from neuropil.signal.noise import narrow_band_noise
+from neuropil.simulate.eeg.artefacts import ArtefactMasks, add_artefacts, apply_gains
 from neuropil.simulate.eeg.head import Dipoles, cortical_dipoles, rotate_cap, unit_leadfield
 from neuropil.simulate.eeg.montage import channel_names, montage_1010
-from neuropil.simulate.eeg.ongoing import (
-    ArtefactMasks,
-    Head,
-    add_artefacts,
-    apply_gains,
-    draw_head,
-    ongoing_activity,
-    sum_of_windows,
-)
+from neuropil.simulate.eeg.ongoing import Head, draw_head, ongoing_activity
 from neuropil.simulate.eeg.params import (
     SimParams,
     check_balance,
@@ -44,6 +37,7 @@ from neuropil.simulate.eeg.params import (
     generator,
     provenance,
 )
+from neuropil.simulate.eeg.schedule import draw_schedule, sum_of_windows
 
 SOURCES = ("left_hand_area", "right_hand_area", "foot_area", "left_tongue_area", "right_tongue_area")
 SOURCE_SITES = [(46.0, 180.0), (46.0, 0.0), (8.0, 90.0), (66.0, 180.0), (66.0, 0.0)]
@@ -190,16 +184,6 @@ def _draw_subject(rng: Generator, ch_names: list[str], params: SimParams) -> _Su
     return _Subject(head, cortical_dipoles(rng, SOURCE_SITES, lateral=LATERAL), skill, amplitude)
 
 
-def draw_schedule(
-    rng: Generator, n_trials: int, n_classes: int, trial_s: float, breaks: tuple[float, float], sfreq: float
-) -> tuple[Float64[ndarray, " trial"], ndarray, int]:
-    """Onsets (s, on samples), classes (balanced, shuffled) and number of samples; a break before every trial and after the last."""
-    pauses = rng.uniform(*breaks, n_trials + 1)
-    onsets = np.round((np.cumsum(pauses[:-1]) + trial_s * np.arange(n_trials)) * sfreq) / sfreq
-    n_times = int(np.ceil((onsets[-1] + trial_s + pauses[-1]) * sfreq))
-    return onsets, rng.permutation(np.arange(n_trials) % n_classes), n_times
-
-
 def _draw_trials(
     rng: Generator, subject: _Subject, n_trials: int, n_classes: int, sfreq: float, params: SimParams
 ) -> _Trials:
@@ -338,6 +322,11 @@ def simulate_motor_imagery(
     ------
     UsageError
         If a name is unknown, a number makes no sense, or there are fewer trials than classes.
+
+    Notes
+    -----
+    Amplitudes of brain activity are scaled to their root mean square over the channels that are asked for, so that absolute power does
+    not identify a subject. Simulate a whole montage and pick channels from it, rather than ask for a few.
 
     Examples
     --------

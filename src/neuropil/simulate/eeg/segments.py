@@ -21,7 +21,7 @@ from numpy.random import Generator
 from neuropil.errors import UsageError
 from neuropil.recording import Recording, regular_stream
 from neuropil.signal.noise import narrow_band_noise, power_law_noise
-from neuropil.simulate.eeg.ongoing import half_sine_squared, saccade
+from neuropil.simulate.eeg.artefacts import half_sine_squared, saccade
 from neuropil.simulate.eeg.params import check_counts, check_rate, check_seed, generator
 
 BLOCK = 20
