@@ -109,8 +109,8 @@ def register(info: DatasetInfo, loader: Loader, *, replace: bool = False) -> Non
     Examples
     --------
     >>> from neuropil.io import from_array
-    >>> register(DatasetInfo("mine", "Zeros", "eeg"), lambda: from_array([[0.0] * 9], 3.0), replace=True)
-    >>> load("mine").duration
+    >>> register(DatasetInfo("zeros", "Zeros", "eeg"), lambda: from_array([[0.0] * 9], 3.0), replace=True)
+    >>> load("zeros").duration
     3.0
     """
     if not callable(loader):
