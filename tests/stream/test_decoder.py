@@ -226,6 +226,24 @@ def test_dwell_waits_until_a_class_has_won_in_a_row():
     assert held == expected != raw
 
 
+def test_integers_first_lose_nothing_of_what_follows():
+    model, samples = SIMPLE
+    counts = np.rint(1e6 * samples[:60])
+    decoders = [StreamingDecoder(model, SFREQ, 0.5, 0.25) for _ in range(2)]
+    first, second = (
+        d.push(c) + d.push(samples[60:200]) for d, c in zip(decoders, (counts, counts.astype(np.int16)), strict=True)
+    )
+    np.testing.assert_array_equal([d.proba for d in first], [d.proba for d in second])
+
+
+def test_steps_longer_than_the_window_leave_samples_out():
+    model, samples = SIMPLE
+    sparse = StreamingDecoder(model, SFREQ, 0.5, 1.1).push(samples)
+    np.testing.assert_allclose([d.time for d in sparse], 0.5 + 1.1 * np.arange(len(sparse)))
+    dense = {round(d.time, 6): d.label for d in StreamingDecoder(model, SFREQ, 0.5, 0.1).push(samples)}
+    assert all(dense[round(d.time, 6)] == d.label for d in sparse)
+
+
 def test_replay_keeps_real_time():
     import time
 

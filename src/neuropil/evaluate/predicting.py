@@ -19,7 +19,6 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Real, Shaped
 from numpy import ndarray
-from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 
 from neuropil.errors import UsageError
@@ -37,9 +36,10 @@ def takes_windows(estimator: Any) -> bool:
     """Whether the estimator reads the coordinates of labelled windows; others get bare arrays."""
     if isinstance(estimator, Pipeline):
         return bool(estimator.steps) and takes_windows(estimator.steps[0][1])
-    if isinstance(estimator, BaseSearchCV):
-        return takes_windows(estimator.estimator)
-    return isinstance(estimator, Estimator)
+    if isinstance(estimator, Estimator):
+        return True
+    inner = getattr(estimator, "estimator", None)
+    return hasattr(inner, "fit") and takes_windows(inner)
 
 
 def input_for(estimator: Any, X: Any) -> Any:
@@ -100,7 +100,7 @@ class LivePredictor:
 
 def _steps(estimator: Any) -> list[Any]:
     """Transformers and, last, the decoder, through pipelines and searches."""
-    if isinstance(estimator, BaseSearchCV):
+    if hasattr(estimator, "best_estimator_"):
         return _steps(estimator.best_estimator_)
     if isinstance(estimator, PipelineClassifier):
         return _steps(estimator.pipeline_)

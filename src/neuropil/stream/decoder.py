@@ -180,7 +180,9 @@ class StreamingDecoder:
         if self._filter is not None:
             chunk = self._filter.push(chunk)
         if self._buffer is None:
-            self._buffer = RingBuffer(chunk.shape[1], self.n_times, chunk.dtype)
+            # counts of an amplifier may be followed by numbers with a fraction
+            dtype = chunk.dtype if chunk.dtype.kind == "f" else np.float64
+            self._buffer = RingBuffer(chunk.shape[1], self.n_times, dtype)
         decisions = []
         taken = 0
         while self.n_seen + len(chunk) - taken >= self._next:
