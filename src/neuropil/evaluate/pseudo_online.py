@@ -121,6 +121,17 @@ def evaluate_pseudo_online(
         For a name that does not exist.
     DataError
         If the recordings cannot be divided in this way, or a decoder looks ahead.
+
+    Examples
+    --------
+    >>> from pyriemann.classification import MDM
+    >>> from pyriemann.estimation import Covariances
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from neuropil.simulate.eeg import simulate_motor_imagery
+    >>> recordings, _ = simulate_motor_imagery(n_subjects=1, n_trials=10, sfreq=62.5, breaks=(3.0, 5.0), seed=0)
+    >>> table = evaluate_pseudo_online({"MDM": make_pipeline(Covariances("oas"), MDM())}, recordings)
+    >>> table["mode"].tolist()
+    ['offline2', 'offline3', 'pseudo_online']
     """
     recordings = [recordings] if isinstance(recordings, Recording) else list(recordings)
     settings = Settings(
