@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from neuropil.errors import NeuropilError, UsageError
@@ -35,7 +36,8 @@ THREAD_VARIABLES = (
 Progress = Callable[[str, int], None]
 
 
-class Outcome(NamedTuple):
+@dataclass(frozen=True, order=True)
+class Outcome:
     """What became of one task."""
 
     index: int

@@ -1,0 +1,105 @@
+"""A comparison on the terminal: one leaderboard a split, with a bar for every score."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from neuropil.experiments.comparison import Comparison
+    from neuropil.experiments.leaderboard import Board, Standing
+
+BAR = 24
+
+
+def interval_bar(standing: Standing, low: float, high: float, width: int = BAR) -> Text:
+    """Score (●), interval (─) and chance level (┊) between `low` and `high`, `width` characters wide."""
+
+    def column(value: float) -> int:
+        share = 0.0 if high <= low else (value - low) / (high - low)
+        return min(width - 1, max(0, round(share * (width - 1))))
+
+    cells = [" "] * width
+    cells[column(standing.chance)] = "┊"
+    for k in range(column(standing.low), column(standing.high) + 1):
+        cells[k] = "─"
+    cells[column(standing.score)] = "●"
+    return Text("".join(cells), style="" if standing.above_chance else "dim")
+
+
+def seconds_text(seconds: float) -> str:
+    """Seconds with as many digits as matter.
+
+    Examples
+    --------
+    >>> seconds_text(0.0314), seconds_text(2.345), seconds_text(74.2)
+    ('31 ms', '2.3 s', '74 s')
+    """
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """Every leaderboard, what is missing, and how to repeat it."""
+    for plan, board in zip(comparison.plans, comparison.boards, strict=True):
+        title = f"{comparison.material.name}, split {plan.name}: {comparison.metric.label}"
+        console.print(Text(title, style="bold"))
+        console.print(Text(f"{plan.description}", style="dim"))
+        console.print(_table(comparison, board))
+    if comparison.reference is not None:
+        value, source = comparison.reference
+        own = comparison.own_accuracy
+        best = max(own, key=lambda name: own[name])
+        console.print(Text(f"Accuracy on the own split: {best} {own[best]:.3f}; {source}: {value:.3f}."))
+    for (system, split), reason in comparison.failures.items():
+        console.print(Text(f"Left out on {split}: {system}. {reason}", style="yellow"))
+    console.print(
+        Text(
+            "● score, ─ 95 % interval, ┊ chance; decoders that share a letter cannot be told apart (Holm, 5 %).",
+            style="dim",
+        )
+    )
+    console.print(Text(f"Again: {comparison.command}", style="dim"), soft_wrap=True)
+
+
+def _table(comparison: Comparison, board: Board) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("decoder", "score", "95 % interval", "", "above chance?", "letters", "fit", "predict a window"):
+        table.add_column(
+            name, justify="left" if name in ("decoder", "", "letters", "above chance?") else "right", no_wrap=True
+        )
+    standings = board.standings
+    low = min(min(s.low, s.chance) for s in standings)
+    high = max(max(s.high, s.chance) for s in standings)
+    for standing in standings:
+        verdict = (
+            f"yes (p {p_text(standing.p_chance)})" if standing.above_chance else f"no (p {p_text(standing.p_chance)})"
+        )
+        table.add_row(
+            escape(standing.system),
+            f"{standing.score:.3f}",
+            f"{standing.low:.3f} to {standing.high:.3f}",
+            interval_bar(standing, low, high),
+            verdict,
+            standing.letters,
+            seconds_text(standing.fit_seconds),
+            f"{standing.predict_ms:.2f} ms",
+        )
+    return table
+
+
+def p_text(p: float) -> str:
+    """A p-value as one prints it.
+
+    Examples
+    --------
+    >>> p_text(0.00012), p_text(0.034), p_text(1.0)
+    ('< 0.001', '0.034', '1.000')
+    """
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
