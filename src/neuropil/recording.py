@@ -46,9 +46,15 @@ class SampleIndex(RangeIndex):
         return SampleIndex(index.transform) if isinstance(index, RangeIndex) else index
 
 
-def sample_times(start: float, stop: float, n_times: int) -> xr.Coordinates:
-    """Lazy coordinate `time` of `n_times` samples from `start` (included) to `stop` (excluded), both in seconds."""
-    return xr.Coordinates.from_xindex(SampleIndex.linspace(start, stop, n_times, endpoint=False, dim="time"))
+def sample_times(start: float, stop: float, n_times: int, step: float | None = None) -> xr.Coordinates:
+    """Lazy coordinate `time` of `n_times` samples from `start` (included) to `stop` (excluded), both in seconds.
+
+    A stretch cut from a longer stream keeps that stream's `step`, which (stop - start) / n_times would miss by the last bit.
+    """
+    index = SampleIndex.linspace(start, stop, n_times, endpoint=False, dim="time")
+    if step is not None and index.step != step:
+        index.transform._step = step
+    return xr.Coordinates.from_xindex(index)
 
 
 def _check_channels(names: Sequence[str], n_channels: int) -> list[str]:
@@ -203,6 +209,19 @@ def stream_bounds(stream: xr.DataArray) -> tuple[float, float]:
     )
 
 
+def _check_clock(name: str, stream: xr.DataArray) -> None:
+    if "time" not in stream.coords or stream.sizes["time"] < 2:
+        return
+    period, index = 1 / stream.attrs["sfreq"], stream.xindexes.get("time")
+    steps = np.asarray([index.step]) if isinstance(index, SampleIndex) else np.diff(stream["time"].values)
+    wrong = steps[np.abs(steps - period) > 1e-3 * period]
+    if len(wrong):
+        raise DataError(
+            f"Stream {name!r} is labelled {stream.attrs['sfreq']:g} Hz, but samples lie {wrong[0]:g} s apart; "
+            "take contiguous samples, resample it, or make it an irregular stream."
+        )
+
+
 def bin_spikes(
     stream: xr.DataArray, width: float, *, start: float | None = None, stop: float | None = None
 ) -> xr.DataArray:
@@ -294,6 +313,8 @@ class Recording:
                 raise DataError(
                     f"Stream {name!r} has no sampling rate; set attrs['sfreq'] in Hz or make it with regular_stream()."
                 )
+            if is_regular(stream):
+                _check_clock(name, stream)
             if "channel" in stream.coords:
                 _check_channels(stream["channel"].values.tolist(), stream.sizes["channel"])
         self.streams = dict(streams)

@@ -252,7 +252,7 @@ def _save_stream(group: zarr.Group, stream: xr.DataArray) -> None:
             index = stream.xindexes.get("time")
             if not isinstance(index, SampleIndex):
                 index = SampleIndex.linspace(*_edges(stream), stream.sizes["time"], endpoint=False, dim="time")
-            attrs["time"] = [float(index.start), float(index.stop)]
+            attrs["time"] = [float(index.start), float(index.stop), float(index.step)]
             continue
         attrs["coord_dims"][str(name)] = list(coord.dims)
         if _is_text(coord.values):
@@ -312,8 +312,8 @@ def _open_stream(group: Any, folder: Path) -> xr.DataArray:
     stream = xr.DataArray(variable, coords=coords, attrs=attrs["attrs"])
     if "time" not in attrs:
         return stream
-    start, stop = attrs["time"]
-    return stream.assign_coords(sample_times(start, stop, array.shape[0]))
+    start, stop, *step = attrs["time"]
+    return stream.assign_coords(sample_times(start, stop, array.shape[0], *step))
 
 
 def _open_events(group: Any) -> pd.DataFrame:

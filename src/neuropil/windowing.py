@@ -74,7 +74,7 @@ class WindowArray(BackendArray):
             out[k] = buffer.T
         return out
 
-    def _read(self, key: tuple[Any, ...]) -> ndarray:
+    def _read(self, key: tuple[Any, ...]) -> Any:
         window = key[0]
         single = isinstance(window, int | np.integer)
         indices = np.atleast_1d(np.arange(self.shape[0])[window])
@@ -82,7 +82,7 @@ class WindowArray(BackendArray):
             (*(() if single else (slice(None),)), *_outer(key[1:]))
         ]
 
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> ndarray:
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
 
 

@@ -102,6 +102,6 @@ def plot(
     figure.suptitle(f"{title} ({X.sizes['window']} trials)", fontsize=10)
     figure.supxlabel("time (s)", fontsize=9)
     figure.supylabel(str(X.attrs.get("unit", "")), fontsize=9)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(classes), fontsize=8)
+    axes[0, 0].legend(fontsize=7, loc="best", framealpha=0.6)
     figure.savefig(path, dpi=110)
     return path
