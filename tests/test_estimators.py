@@ -23,14 +23,21 @@ class TableNet(TorchClassifier):
         super().__init__(lr=lr, max_epochs=max_epochs, random_state=random_state, batch_size=batch_size)
 
     def build(self, signature):
-        return nn.Sequential(nn.BatchNorm1d(signature.n_channels, momentum=None), nn.Linear(signature.n_channels, len(signature.classes)))
+        return nn.Sequential(
+            nn.BatchNorm1d(signature.n_channels, momentum=None), nn.Linear(signature.n_channels, len(signature.classes))
+        )
 
 
 class WindowNet(TorchClassifier):
     """Mean over time, then linear."""
 
     def build(self, signature):
-        layers = [nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(signature.n_channels, len(signature.classes))]
+        layers = [
+            nn.AdaptiveAvgPool1d(1),
+            nn.Flatten(),
+            nn.Dropout(0.2),
+            nn.Linear(signature.n_channels, len(signature.classes)),
+        ]
         return nn.Sequential(*layers)
 
 
@@ -79,7 +86,9 @@ def test_training_goes_on_where_it_stopped(tmp_path):
 
         with train.seeded(5):
             module = net.build(signature)
-            result = train.fit(module, losses, tensors, max_epochs=6, batch_size=16, seed=5, checkpoint=checkpoint, progress=False)
+            result = train.fit(
+                module, losses, tensors, max_epochs=6, batch_size=16, seed=5, checkpoint=checkpoint, progress=False
+            )
         return module, result
 
     whole, result = run()
@@ -125,7 +134,10 @@ def put(X, where, value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda X, y: (put(X, (4, 1, 3), np.nan), y), "got NaN or infinity in 1 of 60 windows .first: window 4, channel 1"),
+        (
+            lambda X, y: (put(X, (4, 1, 3), np.nan), y),
+            "got NaN or infinity in 1 of 60 windows .first: window 4, channel 1",
+        ),
         (lambda X, y: (put(X, (0, 0, 0), np.inf), y), "Expected finite samples"),
         (lambda X, y: (put(X, (slice(None), 2), 1.5), y), "channel 2 is constant in all 60 windows"),
         (lambda X, y: (X, np.full(60, "left")), "got only one class"),

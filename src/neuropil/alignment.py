@@ -79,6 +79,8 @@ def align_online(X: Float[ndarray, "window channel time"]) -> Float[ndarray, "wi
 class EuclideanAlignment(Transformer):
     """Align every group (subject) to the identity; goes in front of any decoder.
 
+    Labelled windows stay labelled; in front of a step of another library put `FunctionTransformer(np.asarray)`.
+
     In a pipeline, `fit_transform` aligns training windows per group over all of them, and `transform` aligns new windows online:
     each by the windows of its group up to itself, in the order given.
 

@@ -237,7 +237,7 @@ class Estimator(BaseEstimator):
             self.signature_.check(X)
         return np.asarray(X)
 
-    def _fit_data(self, X: Any, y: Any = None, groups: Any = None) -> tuple[ndarray, ndarray | None, ndarray | None]:
+    def _fit_data(self, X: Any, y: Any = None, groups: Any = None) -> tuple[ndarray, Any, ndarray | None]:
         """Validated windows, labels and groups; sets `signature_` (and `classes_` for a classifier).
 
         Parameters
@@ -304,6 +304,13 @@ class Estimator(BaseEstimator):
 
 class Classifier(ClassifierMixin, Estimator):
     """An estimator that predicts one class a window."""
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Share of windows whose class is predicted; labels by default from the coordinate `label`."""
+        y = coordinate(X, "label") if y is None else y
+        if y is None:
+            raise DataError("Expected labels, got none; pass y or windows with a coordinate 'label'.")
+        return super().score(X, y, sample_weight)
 
 
 class PipelineClassifier(Classifier):

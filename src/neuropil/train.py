@@ -298,9 +298,10 @@ def fit(
 
 def _adam(module: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
     parameters = [p for p in module.parameters() if p.requires_grad]
+    fused = all(p.dtype in (torch.float32, torch.float64) for p in parameters)
     if weight_decay:
-        return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
-    return torch.optim.Adam(parameters, lr=lr)
+        return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=fused)
+    return torch.optim.Adam(parameters, lr=lr, fused=fused)
 
 
 def _train_epoch(

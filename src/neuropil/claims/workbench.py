@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy import ndarray
 
+from neuropil.decoding.tuned import tuned_linear_baselines
 from neuropil.preprocess import bandpass, decimate
 from neuropil.simulate.eeg import MotorImageryTruth, simulate_motor_imagery
 from neuropil.windowing import windows
@@ -44,6 +45,12 @@ def split_subjects(X: xr.DataArray, n_train: int) -> tuple[xr.DataArray, xr.Data
     names = np.unique(X["subject"].values)
     known = np.isin(X["subject"].values, names[:n_train])
     return X[np.flatnonzero(known)], X[np.flatnonzero(~known)]
+
+
+def tuned_linear() -> dict[str, Any]:
+    """The linear decoders of oscillations with their settings chosen by inner cross-validation, not fitted: "csp_lda", "tangent_space"."""
+    baselines = tuned_linear_baselines()
+    return {name: baselines[name] for name in ("csp_lda", "tangent_space")}
 
 
 def accuracy(estimator: Any, X: xr.DataArray) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import typer
 
@@ -21,7 +22,7 @@ def register(app: typer.Typer) -> None:
         ),
         metric: str = typer.Option(None, help="Metric to rank by, e.g. accuracy, balanced-accuracy, kappa, auc, nmcc."),
         seeds: int = typer.Option(1, min=1, help="Repetitions with different seeds."),
-        mode: str = typer.Option(
+        mode: Literal["offline", "pseudo-online"] = typer.Option(
             "offline", help="offline (one window a trial) or pseudo-online (sliding windows with an idle class)."
         ),
         results: Path = typer.Option(

@@ -6,11 +6,13 @@ import inspect
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Float64, Real
 from numpy import ndarray
+from scipy.special import softmax
 from torch import Tensor, nn
 
-from neuropil.alignment import EuclideanAlignment
+from neuropil.alignment import EuclideanAlignment, RunningReference
 from neuropil.errors import DataError, UsageError
 from neuropil.estimators import Signature, TorchClassifier, coordinate
 
@@ -66,6 +68,14 @@ class AlignedClassifier(TorchClassifier):
             return X / self.scale_
         return self.alignment_.transform(X, groups=groups)
 
+    def streaming(self) -> LiveNetwork:
+        """The fitted network for one live session: `push(window)` gives the probabilities that `predict_proba` would."""
+        if self.alignment == "transductive":
+            raise UsageError(
+                "A transductive alignment needs all windows at once and cannot run live; use alignment='euclidean'."
+            )
+        return LiveNetwork(self)
+
     def score(self, X: Any, y: Any = None, sample_weight: Any = None, groups: Any = None) -> float:
         """Share of windows whose class is predicted; labels by default from the coordinate `label`, groups from `subject`."""
         from sklearn.metrics import accuracy_score
@@ -97,3 +107,25 @@ class AlignedClassifier(TorchClassifier):
         if not rate:
             raise UsageError("These windows do not know their sampling rate; pass sfreq (in Hz) to the constructor.")
         return float(rate)
+
+
+class LiveNetwork:
+    """A fitted network that judges one window after the other, with the running alignment of one session.
+
+    Parameters
+    ----------
+    classifier : AlignedClassifier
+        Fitted, with the alignment 'euclidean' or 'none'.
+    """
+
+    def __init__(self, classifier: AlignedClassifier) -> None:
+        self._module = classifier.module_.eval()
+        self._scale = None if classifier.alignment == "euclidean" else classifier.scale_
+        self._reference = RunningReference()
+
+    def push(self, window: Real[ndarray, "channel time"]) -> Float64[ndarray, " class"]:
+        """Probabilities of the classes for one window of shape (n_channels, n_times)."""
+        ready = self._reference.push(window) if self._scale is None else window / self._scale
+        with torch.inference_mode():
+            logits = self._module(torch.from_numpy(ready.astype(np.float32))[None])[0]
+        return softmax(logits.numpy().astype(np.float64))

@@ -1,0 +1,1 @@
+"""Evidence for the ways of evaluation in `neuropil.evaluate`."""

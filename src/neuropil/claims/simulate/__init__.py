@@ -1,0 +1,1 @@
+"""Evidence for the generators of `neuropil.simulate`."""
