@@ -48,7 +48,7 @@ FINGER_CHANNELS = (
 
 SCP_HEALTHY = DatasetInfo(
     name="scp-healthy",
-    title="Slow cortical potentials move a cursor, healthy subject",
+    title="Slow cortical potentials move a cursor, healthy subject (channels damaged at the source)",
     modality="eeg",
     description="A healthy subject moves a cursor up or down by cortical negativity or positivity; 561 trials of 3.5 s.",
     provenance=ARCHIVE + " BCI Competition II, data set Ia.",
@@ -70,7 +70,7 @@ SCP_HEALTHY = DatasetInfo(
 )
 SCP_ALS = DatasetInfo(
     name="scp-als",
-    title="Slow cortical potentials move a cursor, patient with ALS",
+    title="Slow cortical potentials move a cursor, patient with ALS (channels damaged at the source)",
     modality="eeg",
     description="The task of scp-healthy by an artificially respirated patient with ALS; 380 trials of 4.5 s; vEOG is an eye channel.",
     provenance=ARCHIVE + " BCI Competition II, data set Ib.",
@@ -94,7 +94,7 @@ SCP_ALS = DatasetInfo(
 )
 FINGER_MOVEMENTS = DatasetInfo(
     name="finger-movements",
-    title="Left or right hand before a self-paced key press",
+    title="Left or right hand before a self-paced key press (channels damaged at the source)",
     modality="eeg",
     description="Self-paced typing; the 500 ms that end 130 ms before the key press; 416 trials, 28 electrodes of the 10-20 system.",
     provenance=ARCHIVE + " BCI Competition II, data set IV.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from importlib import resources
 from typing import Any
 
@@ -25,6 +24,8 @@ KINDS = {"vEOG": "eog"}
 def load_shipped(name: str, /, *, repaired: bool = False) -> Recording:
     """One bundled data set; `windows` of it gives signal x gain in float64, in the order of the file, with coordinate `split`.
 
+    Where the archive is damaged, `info["damage"]` says how, and `info["whole_channels"]` what is left.
+
     Parameters
     ----------
     repaired : bool
@@ -44,11 +45,9 @@ def load_shipped(name: str, /, *, repaired: bool = False) -> Recording:
         if repaired:
             signal, channels = whole, channels[: whole.shape[1]]
         else:
-            warnings.warn(
-                f"{name}: the archive cut its {len(channels)} channels wrongly, every row is the row before moved by {len(channels)} "
-                f"samples; only {whole.shape[1]} channel(s) are whole. Use the rows as features, not as channels, or load with "
-                "repaired=True.",
-                stacklevel=3,
+            info["damage"] = (
+                f"The archive cut the {len(channels)} channels wrongly: every row is the row before moved by {len(channels)} samples, and only "
+                f"{whole.shape[1]} of the channels are whole. Use the rows as features, not as channels, or load with repaired=True."
             )
     return from_trials(
         signal * float(arrays["gain"]),
