@@ -46,8 +46,9 @@ def load_shipped(name: str, /, *, repaired: bool = False) -> Recording:
             signal, channels = whole, channels[: whole.shape[1]]
         else:
             info["damage"] = (
-                f"The archive cut the {len(channels)} channels wrongly: every row is the row before moved by {len(channels)} samples, and only "
-                f"{whole.shape[1]} of the channels are whole. Use the rows as features, not as channels, or load with repaired=True."
+                f"The archive cut the {len(channels)} channels wrongly: every row is the row before moved by {len(channels)} samples, "
+                f"and only {whole.shape[1]} of the channels are whole. Use the rows as features, not as channels, or load with "
+                "repaired=True."
             )
     return from_trials(
         signal * float(arrays["gain"]),
