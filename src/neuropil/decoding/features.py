@@ -97,7 +97,8 @@ def potentials(windows: Float[ndarray, "window channel time"]) -> dict[str, ndar
     n_times = windows.shape[-1]
     sizes = [n for n in (5, 10, 25) if n <= n_times] or [n_times]
     found = {f"{n} bins": bin_means(windows, n) for n in sizes}
-    return found | {f"{n} cosines": trends(windows, n) for n in (4, 8, 16) if n < n_times}
+    slowest = trends(windows, 16).reshape(*windows.shape[:2], -1)
+    return found | {f"{n} cosines": slowest[..., :n].reshape(len(windows), -1) for n in (4, 8, 16) if n < n_times}
 
 
 def rhythms(
