@@ -8,14 +8,15 @@ stand in the attributes of the groups as JSON. Nothing is pickled.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import secrets
 import shutil
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -29,7 +30,19 @@ from neuropil.recording import Recording, SampleIndex, is_regular, sample_times
 
 FORMAT = 1
 CHUNK_BYTES = 4 << 20
-MAX_OPEN_FILES = 128
+MAX_OPEN_FILES = 256
+
+
+class _ChunkFile:
+    """An open file that closes when the last reader lets go of it, so that no thread reads from a closed one."""
+
+    __slots__ = ("handle",)
+
+    def __init__(self, handle: int) -> None:
+        self.handle = handle
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        close(self.handle)
 
 
 class RowReader:
@@ -37,8 +50,11 @@ class RowReader:
 
     A chunk file holds `rows_per_chunk` rows one after the other, so a stretch of rows is one `pread` a chunk: no decoding, no
     cache beside the operating system's, and memory that does not depend on the array's size. A chunk that is not there reads as
-    the fill value.
+    the fill value. All readers together keep at most `MAX_OPEN_FILES` files open, however many recordings there are.
     """
+
+    _files: ClassVar[OrderedDict[tuple[int, int], _ChunkFile | None]] = OrderedDict()
+    _tokens: ClassVar[Iterator[int]] = itertools.count()
 
     def __init__(self, array: zarr.Array, folder: Path) -> None:
         self.shape, self.dtype = array.shape, array.dtype
@@ -47,7 +63,7 @@ class RowReader:
         self.fill_value = array.fill_value
         self._prefix = str(folder / "c") + "/"
         self._suffix = "/0" * (len(array.shape) - 1)
-        self._files: OrderedDict[int, int | None] = OrderedDict()
+        self._token = next(self._tokens)
 
     @staticmethod
     def fits(array: zarr.Array) -> bool:
@@ -62,20 +78,20 @@ class RowReader:
         plain = codecs == ["bytes"] and endian == "little" and encoding.get("name") == "default" and separator == "/"
         return plain and array.dtype.isnative and array.dtype.kind in "biufc" and array.chunks[1:] == array.shape[1:]
 
-    def _file(self, chunk: int) -> int | None:
-        if chunk in self._files:
-            self._files.move_to_end(chunk)
-            return self._files[chunk]
-        if len(self._files) >= MAX_OPEN_FILES:
-            _, oldest = self._files.popitem(last=False)
-            if oldest is not None:
-                os.close(oldest)
+    def _file(self, chunk: int) -> _ChunkFile | None:
+        key = (self._token, chunk)
         try:
-            handle: int | None = os.open(f"{self._prefix}{chunk}{self._suffix}", os.O_RDONLY | os.O_CLOEXEC)
+            return self._files[key]
+        except KeyError:
+            pass
+        try:
+            file = _ChunkFile(os.open(f"{self._prefix}{chunk}{self._suffix}", os.O_RDONLY | os.O_CLOEXEC))
         except FileNotFoundError:
-            handle = None
-        self._files[chunk] = handle
-        return handle
+            file = None
+        self._files[key] = file
+        if len(self._files) > MAX_OPEN_FILES:
+            self._files.popitem(last=False)
+        return file
 
     def read_into(self, out: np.ndarray, start: int) -> None:
         """Fill `out` (n_rows, ...), C-contiguous, with the rows from `start` on."""
@@ -85,10 +101,10 @@ class RowReader:
             chunk, offset = divmod(row, self.rows_per_chunk)
             n_rows = min(self.rows_per_chunk - offset, stop - row)
             n_bytes = n_rows * self.row_bytes
-            handle = self._file(chunk)
-            if handle is None:
+            file = self._file(chunk)
+            if file is None:
                 out[row - start : row - start + n_rows] = self.fill_value
-            elif os.preadv(handle, [view[position : position + n_bytes]], offset * self.row_bytes) != n_bytes:
+            elif os.preadv(file.handle, [view[position : position + n_bytes]], offset * self.row_bytes) != n_bytes:
                 raise DataError(
                     f"The file {self._prefix}{chunk}{self._suffix} is shorter than its {self.rows_per_chunk} samples; "
                     "it was truncated, restore it from a copy."
@@ -96,12 +112,14 @@ class RowReader:
             row, position = row + n_rows, position + n_bytes
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_files": OrderedDict()}
+        return {name: value for name, value in self.__dict__.items() if name != "_token"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state | {"_token": next(self._tokens)}
 
     def __del__(self) -> None:
-        for handle in self.__dict__.get("_files", {}).values():
-            if handle is not None:
-                os.close(handle)
+        for key in [key for key in list(self._files) if key[0] == self.__dict__.get("_token")]:
+            self._files.pop(key, None)
 
 
 class StoredArray(BackendArray):

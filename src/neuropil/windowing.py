@@ -9,9 +9,7 @@ cross-validation and shuffled batches stay lazy. Per-window coordinates carry wh
 from __future__ import annotations
 
 import warnings
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,77 +17,15 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Float, Int
 from numpy import ndarray
-from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from neuropil.batches import WindowArray, iter_batches, lazy_windows
 from neuropil.errors import DataError, UsageError
 from neuropil.recording import EVENT_COLUMNS, Recording, is_regular
-from neuropil.storage import StoredArray
+
+__all__ = ["WindowArray", "cut", "iter_batches", "lazy_windows", "sliding_windows", "windows"]
 
 CHANNEL_COORDS = ("channel", "kind", "bad", "x", "y", "z", "region")
-
-
-class _Rows:
-    """Stretches of samples of one stream: of an array in memory, of a stored array, or of anything that xarray can read."""
-
-    def __init__(self, variable: xr.Variable) -> None:
-        data = variable._data
-        stored = (
-            data.array if type(data) is indexing.LazilyIndexedArray and variable.shape == data.array.shape else None
-        )
-        whole = stored is not None and all(
-            isinstance(k, slice) and k in (slice(None), slice(0, n, 1))
-            for k, n in zip(data.key.tuple, variable.shape, strict=True)
-        )
-        self.reader = stored.rows if whole and isinstance(stored, StoredArray) else None
-        self.array = data if isinstance(data, np.ndarray) else None
-        self.variable = variable
-
-    def read_into(self, out: ndarray, start: int) -> None:
-        if self.reader is not None:
-            self.reader.read_into(out, start)
-        elif self.array is not None:
-            out[:] = self.array[start : start + len(out)]
-        else:
-            out[:] = self.variable[start : start + len(out)].values
-
-
-class WindowArray(BackendArray):
-    """The lazy array under `cut`: `n_times` samples of the stream `sources[source[k]]` from sample `starts[k]` on."""
-
-    def __init__(self, variables: Sequence[xr.Variable], source: ndarray, starts: ndarray, n_times: int) -> None:
-        self.sources = [_Rows(variable) for variable in variables]
-        self.source, self.starts, self.n_times = source, starts, n_times
-        self.dtype = np.result_type(*[variable.dtype for variable in variables])
-        self.shape = (len(starts), variables[0].shape[1], n_times)
-
-    def read(self, indices: ndarray) -> ndarray:
-        """The windows at `indices`, shape (len(indices), n_channels, n_times), C-contiguous."""
-        out = np.empty((len(indices), *self.shape[1:]), dtype=self.dtype)
-        buffer = np.empty((self.n_times, self.shape[1]), dtype=self.dtype)
-        for k, (source, start) in enumerate(
-            zip(self.source[indices].tolist(), self.starts[indices].tolist(), strict=True)
-        ):
-            self.sources[source].read_into(buffer, start)
-            out[k] = buffer.T
-        return out
-
-    def _read(self, key: tuple[Any, ...]) -> Any:
-        window = key[0]
-        single = isinstance(window, int | np.integer)
-        indices = np.atleast_1d(np.arange(self.shape[0])[window])
-        return self.read(indices)[(0 if single else slice(None), slice(None), slice(None))][
-            (*(() if single else (slice(None),)), *_outer(key[1:]))
-        ]
-
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
-
-
-def _outer(key: tuple[Any, ...]) -> tuple[Any, ...]:
-    """An outer (channel, time) key as one that numpy applies axis by axis."""
-    arrays = [isinstance(k, np.ndarray) for k in key]
-    return np.ix_(*key) if all(arrays) else key
 
 
 def _as_list(recordings: Recording | Sequence[Recording]) -> list[Recording]:
@@ -337,25 +273,20 @@ def sliding_windows(
         events = _chosen_events(recording, labels)
         events = events[events["label"] != idle]
         start_time = float(data.time[0])
-        table = _label_windows(starts, n_times, events, start_time, sfreq, rule, idle)
-        tables.append(table.assign(onset=start_time + starts / sfreq, _start=starts, _source=k))
-    table = pd.concat(tables, ignore_index=True)
-    coords = {
-        "label": table["label"].to_numpy(dtype=object),
-        "onset": table["onset"].to_numpy(),
-        "trial": table["trial"].to_numpy(),
-        "share": table["share"].to_numpy(),
-        "pure": table["pure"].to_numpy(),
-    }
-    return cut(recordings, stream, table["_source"].to_numpy(), table["_start"].to_numpy(), n_times, coords)
+        table = {"start": starts, "source": np.broadcast_to(k, len(starts)), "onset": start_time + starts / sfreq}
+        tables.append(table | _label_windows(starts, n_times, events, start_time, sfreq, rule, idle))
+    joined = tables[0] if len(tables) == 1 else {c: np.concatenate([t[c] for t in tables]) for c in tables[0]}
+    source, starts = joined.pop("source"), joined.pop("start")
+    return cut(recordings, stream, source, starts, n_times, joined)
 
 
 def _label_windows(
     starts: ndarray, n_times: int, events: pd.DataFrame, start_time: float, sfreq: float, rule: str, idle: str
-) -> pd.DataFrame:
+) -> dict[str, ndarray]:
     n_windows = len(starts)
     if events.empty:
-        return pd.DataFrame({"label": [idle] * n_windows, "share": 1.0, "pure": True, "trial": -1})
+        alike: dict[str, Any] = {"label": np.asarray(idle, dtype=object), "trial": -1, "share": 1.0, "pure": True}
+        return {name: np.broadcast_to(value, n_windows) for name, value in alike.items()}
     begin = np.rint((events["onset"].to_numpy(dtype=float) - start_time) * sfreq).astype(np.int64)
     end = begin + np.rint(events["duration"].to_numpy(dtype=float) * sfreq).astype(np.int64)
     label = events["label"].to_numpy(dtype=object)
@@ -394,81 +325,4 @@ def _label_windows(
         at = np.maximum(np.searchsorted(begin[mine], reference[chosen], side="right") - 1, 0)
         over = (end[mine][at] <= starts[chosen]) & (at + 1 < len(mine))
         trial[chosen] = events.index.to_numpy()[mine][np.where(over, at + 1, at)]
-    return pd.DataFrame({"label": names, "share": share, "pure": share >= 1 - 1e-12, "trial": trial})
-
-
-def lazy_windows(X: Any) -> tuple[WindowArray, ndarray] | None:
-    """The lazy array under windows and the indices of its windows that `X` holds, if `X` is cut and whole in channel and time."""
-    data = X.variable._data if isinstance(X, xr.DataArray) else None
-    if type(data) is not indexing.LazilyIndexedArray or not isinstance(data.array, WindowArray):
-        return None
-    window, *rest = data.key.tuple
-    if any(
-        not isinstance(k, slice) or k.indices(n) != (0, n, 1) for k, n in zip(rest, data.array.shape[1:], strict=True)
-    ):
-        return None
-    return data.array, np.atleast_1d(np.arange(data.array.shape[0])[window])
-
-
-def iter_batches(
-    X: Any,
-    batch_size: int = 64,
-    *,
-    shuffle: bool = False,
-    generator: np.random.Generator | None = None,
-    drop_last: bool = False,
-    prefetch: int = 2,
-) -> Iterator[tuple[Int[ndarray, " batch"], ndarray]]:
-    """Batches of windows, read ahead by one thread while the caller works.
-
-    Parameters
-    ----------
-    X : Windows or ndarray of shape (n_windows, ...)
-        Lazy windows are read batch by batch; memory does not depend on their number.
-    batch_size : int
-        Windows a batch; the last may be smaller.
-    shuffle : bool
-        Draw a new order from `generator`.
-    drop_last : bool
-        Leave out a last batch that is not full.
-    prefetch : int
-        Batches kept ready.
-
-    Yields
-    ------
-    indices : ndarray of int, shape (n_batch,)
-    batch : ndarray of shape (n_batch, n_channels, n_times)
-
-    Examples
-    --------
-    >>> [len(batch) for _, batch in iter_batches(np.zeros((5, 2, 10)), 2)]
-    [2, 2, 1]
-    """
-    if batch_size < 1:
-        raise UsageError(f"A batch needs at least one window, got batch_size={batch_size}.")
-    n_windows = X.shape[0]
-    order = np.arange(n_windows)
-    if shuffle:
-        order = (generator or np.random.default_rng()).permutation(n_windows)
-    stops = range(0, n_windows - batch_size + 1 if drop_last else n_windows, batch_size)
-    batches = (order[start : start + batch_size] for start in stops)
-    lazy = lazy_windows(X)
-    if lazy is None:
-        loaded = np.asarray(X)
-        yield from ((indices, loaded[indices]) for indices in batches)
-        return
-    array, positions = lazy
-    with ThreadPoolExecutor(1, thread_name_prefix="windows") as pool:
-        queue: deque[Any] = deque()
-        try:
-            for indices in batches:
-                queue.append((indices, pool.submit(array.read, positions[indices])))
-                if len(queue) > prefetch:
-                    done, future = queue.popleft()
-                    yield done, future.result()
-            while queue:
-                done, future = queue.popleft()
-                yield done, future.result()
-        finally:
-            for _, future in queue:
-                future.cancel()
+    return {"label": names, "trial": trial, "share": share, "pure": share >= 1 - 1e-12}
