@@ -8,6 +8,7 @@ from sklearn.linear_model import Ridge
 from neuropil.decoding.auto import AutoDecoder, ridge_path
 from neuropil.decoding.features import log_covariances, octave_covariances, octave_powers, potentials, rhythms, trends
 from neuropil.errors import DataError, UsageError
+from neuropil.signal.covariance import inv_sqrtm
 
 
 def noise(n=100, n_channels=4, n_times=200, seed=0, n_classes=2):
@@ -44,26 +45,40 @@ def test_power_is_seen_in_its_octave():
     assert octave_powers(windows[..., :8], [3, 4, 5]) is None
 
 
-def test_logarithm_of_covariances_has_the_log_euclidean_distance():
-    from pyriemann.utils.distance import distance_logeuclid
+def random_covariances(n=6, n_channels=5, seed=0):
+    factors = np.random.default_rng(seed).normal(size=(n, n_channels, 9))
+    return factors @ factors.transpose(0, 2, 1)
 
-    rng = np.random.default_rng(0)
-    factors = rng.normal(size=(2, 5, 9))
-    covariances = factors @ factors.transpose(0, 2, 1)
-    shrunk = [0.9 * c + 0.1 * np.trace(c) / 5 * np.eye(5) for c in covariances]
-    vectors = log_covariances(covariances)
-    assert vectors.shape == (2, 15)
-    np.testing.assert_allclose(np.linalg.norm(vectors[0] - vectors[1]), distance_logeuclid(*shrunk))
+
+def test_tangent_vectors_agree_with_pyriemann_at_the_same_point():
+    from pyriemann.utils.tangentspace import tangent_space
+
+    covariances = random_covariances()
+    mean = covariances.mean(axis=0)
+    whitening = inv_sqrtm(mean)
+    shrunk = np.stack([0.9 * c + 0.1 * np.trace(whitening @ c @ whitening) / 5 * mean for c in covariances])
+    ours = log_covariances(covariances, whitening)
+    np.testing.assert_allclose(ours @ ours.T, (theirs := tangent_space(shrunk, mean)) @ theirs.T, atol=1e-6)
+
+
+def test_tangent_vectors_keep_their_distances_under_mixing():
+    covariances = random_covariances()
+    mixing = np.random.default_rng(1).normal(size=(5, 5))
+    vectors = [log_covariances(c, inv_sqrtm(c.mean(axis=0))) for c in (covariances, mixing @ covariances @ mixing.T)]
+    np.testing.assert_allclose(vectors[0] @ vectors[0].T, vectors[1] @ vectors[1].T, atol=1e-7)
 
 
 def test_covariances_by_octave_tell_in_which_octave_channels_go_together():
     rng = np.random.default_rng(0)
     windows = rng.normal(size=(1, 2, 4096))
     shared = 3 * np.sin(2 * np.pi * 0.18 * np.arange(4096))
-    together = octave_covariances(windows + shared, [0, 1])[0].reshape(2, 3)
-    apart = octave_covariances(windows, [0, 1])[0].reshape(2, 3)
-    assert abs(together[0, 1] - apart[0, 1]) < 0.2
-    assert together[1, 1] - apart[1, 1] > 1.0
+    together = octave_covariances(windows + shared, [0, 1])
+    apart = octave_covariances(windows, [0, 1])
+    assert together.shape == (2, 1, 2, 2)
+    np.testing.assert_allclose(together[0], apart[0], rtol=1e-3, atol=1e-3 * apart.max())
+    correlation = together[1, 0, 0, 1] / np.sqrt(together[1, 0, 0, 0] * together[1, 0, 1, 1])
+    assert correlation > 0.8
+    assert octave_covariances(windows[..., :4], [3, 4]) is None
 
 
 def test_short_windows_have_fewer_descriptions():
@@ -159,6 +174,8 @@ def test_messages():
         AutoDecoder().fit(X[:11], [0] * 10 + [1])
     with pytest.raises(UsageError, match="must be 1 or more, got 0"):
         AutoDecoder(n_members=0).fit(X, y)
+    with pytest.raises(DataError, match="class 2 is in one; pass other groups"):
+        AutoDecoder().fit(X, np.r_[y[:16], [2] * 4], groups=np.repeat(np.arange(5), 4))
     flat = X.copy()
     flat[4] = 1.0
     with pytest.raises(DataError, match="flat in 1 of 20 windows"):

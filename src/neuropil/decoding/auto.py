@@ -23,11 +23,12 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from neuropil.decoding.features import potentials, rhythms
+from neuropil.decoding.features import log_covariances, potentials, rhythms
 from neuropil.decoding.folds import Folds, inner_folds, spans
 from neuropil.decoding.preparation import SignalSubspace, check_not_flat
-from neuropil.errors import UsageError
+from neuropil.errors import DataError, UsageError
 from neuropil.estimators import Classifier
+from neuropil.signal.covariance import inv_sqrtm
 
 PENALTIES = tuple(float(p) for p in np.logspace(-7.5, -0.5, 15))
 RHYTHM_SHARES = (0.1, 0.3)
@@ -85,27 +86,49 @@ def ridge_path(
 
 
 class Description(BaseEstimator):
-    """One description made comparable: standardised, at most 256 principal components, a mean square of one a window.
+    """One description made comparable: at most 256 principal components, a mean square of one a window.
+
+    Tables of features are standardised. Covariances become tangent vectors at the mean of the training windows, whose entries are in one
+    unit already and are centred only.
 
     Attributes
     ----------
+    whitening_ : ndarray of shape (n_octaves, n_directions, n_directions) or None
+        For covariances: inverse square roots of the training windows' means.
     scaler_ : StandardScaler
     components_ : PCA or None
+    length_ : float
+        Root mean square of a training window before it is made one.
     """
 
-    def fit_transform(self, features: Float[ndarray, "window feature"]) -> Float[ndarray, "window component"]:
-        """Learn from training windows, without labels, and describe them."""
-        self.scaler_, self.components_ = StandardScaler().fit(features), None
-        if features.shape[1] > MAX_FEATURES and len(features) > MAX_FEATURES:
-            self.components_ = PCA(MAX_FEATURES, random_state=0).fit(self.scaler_.transform(features))
-        return self.transform(features)
+    def fit_transform(self, raw: Float[ndarray, ...]) -> Float[ndarray, "window component"]:
+        """Learn from training windows, without labels, and describe them.
 
-    def transform(self, features: Float[ndarray, "window feature"]) -> Float[ndarray, "window component"]:
+        `raw` is a table (window, feature) or holds covariances (octave, window, direction, direction).
+        """
+        self.whitening_ = inv_sqrtm(raw.mean(axis=1)) if raw.ndim == 4 else None
+        features = self._vectors(raw)
+        self.scaler_, self.components_ = StandardScaler(with_std=raw.ndim == 2).fit(features), None
+        scaled = self.scaler_.transform(features)
+        self.length_ = float(np.sqrt(scaled.var(axis=0).sum())) or 1.0
+        if features.shape[1] > MAX_FEATURES and len(features) > MAX_FEATURES:
+            self.components_ = PCA(MAX_FEATURES, random_state=0).fit(scaled)
+        return self._compress(features)
+
+    def transform(self, raw: Float[ndarray, ...]) -> Float[ndarray, "window component"]:
         """Describe windows."""
+        return self._compress(self._vectors(raw))
+
+    def _vectors(self, raw: ndarray) -> ndarray:
+        if self.whitening_ is None:
+            return raw
+        return np.concatenate([log_covariances(c, w) for c, w in zip(raw, self.whitening_, strict=True)], axis=1)
+
+    def _compress(self, features: ndarray) -> ndarray:
         scaled = self.scaler_.transform(features)
         if self.components_ is not None:
             scaled = self.components_.transform(scaled)
-        return scaled / np.sqrt(features.shape[1])
+        return scaled / self.length_
 
 
 class AutoDecoder(Classifier):
@@ -153,12 +176,17 @@ class AutoDecoder(Classifier):
         array, labels, groups = self._fit_data(X, y, groups)
         targets = (labels[:, None] == self.classes_).astype(float)
         folds = inner_folds(labels, groups, self.n_folds, spans(X))
+        held = labels[np.concatenate([test for _, test in folds])]
+        lonely = self.classes_[~np.isin(self.classes_, held)]
+        if len(lonely):
+            raise DataError(
+                f"Calibration needs every class in two groups or more, class {lonely[0].item()!r} is in one; pass other groups."
+            )
         slow, rhythmic = self._describe(np.asarray(array, dtype=float), fitting=True)
         self.descriptions_ = {name: Description() for name in slow | rhythmic}
         tables = {name: self.descriptions_[name].fit_transform(values) for name, values in (slow | rhythmic).items()}
         chosen = self._choose(list(slow), list(rhythmic), tables, targets, folds)
         self._fit_members(chosen, tables, targets)
-        held = labels[np.concatenate([test for _, test in folds])]
         outputs = np.mean([candidate.outputs for candidate in chosen], axis=0)
         self.calibration_ = LogisticRegression(C=1e3, max_iter=5000).fit(outputs, held)
         self.accuracy_ = float(np.mean(self.calibration_.predict(outputs) == held))
@@ -227,7 +255,9 @@ class AutoDecoder(Classifier):
 
     def _fit_members(self, chosen: list[Candidate], tables: dict[str, ndarray], targets: ndarray) -> None:
         """Fit the chosen candidates on all training windows, and forget descriptions that none of them uses."""
-        self.members_, self.coefficients_, self.intercepts_ = [], [], []
+        self.members_: list[dict[str, Any]] = []
+        self.coefficients_: list[ndarray] = []
+        self.intercepts_: list[ndarray] = []
         for candidate in chosen:
             coefficients, intercepts = ridge_path(_mix(tables, candidate.blocks), targets, (candidate.penalty,))
             self.coefficients_.append(coefficients[0])

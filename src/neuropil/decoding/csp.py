@@ -133,7 +133,7 @@ class CSPLDA(PipelineClassifier):
     def _make(self, signature: Signature) -> Pipeline:
         steps: list[Any] = [SignalSubspace(), SpatialPatterns(self.n_components), ShrinkageLDA()]
         if self.band is not None:
-            steps.insert(0, BandPass(tuple(self.band), sampling_rate(signature, self.sfreq)))
+            steps.insert(0, BandPass((self.band[0], self.band[1]), sampling_rate(signature, self.sfreq)))
         return make_pipeline(*steps)
 
     def fit(self, X: Any, y: Any = None) -> CSPLDA:

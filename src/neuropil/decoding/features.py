@@ -3,8 +3,8 @@
 Octaves are counted down from half the sampling rate, whatever it is: octave 0 is its upper half, octave 1 the half below, and so on.
 Channels in windows are taken in one common unit, so that all features are comparable between windows.
 
-Arsigny, Fillard, Pennec & Ayache (2007). Geometric means in a novel vector space structure on symmetric positive-definite matrices.
-SIAM J. Matrix Analysis and Applications 29(1): the logarithm of a covariance, in which Euclidean distances are log-Euclidean ones.
+Barachant, Bonnet, Congedo & Jutten (2013). Classification of covariance matrices using a Riemannian-based kernel for BCI applications.
+Neurocomputing 112: the tangent space, here at the arithmetic mean.
 """
 
 from __future__ import annotations
@@ -59,15 +59,19 @@ def octave_powers(
     return np.concatenate(parts, axis=1) if parts else None
 
 
-def log_covariances(covariances: Float[ndarray, "window channel channel"]) -> Float[ndarray, "window feature"]:
-    """Matrix logarithms of covariances as vectors whose Euclidean distance is the log-Euclidean one.
+def log_covariances(
+    covariances: Float[ndarray, "window channel channel"], whitening: Float[ndarray, "channel channel"]
+) -> Float[ndarray, "window feature"]:
+    r"""Tangent vectors of covariances: logarithms of :math:`W C W` with the upper triangle as a vector.
 
-    Every covariance is first drawn by a tenth towards its mean variance, so that short windows have a logarithm.
+    With W the inverse square root of the mean covariance, the distance of two vectors hardly changes under any mixing of the channels.
+    Every whitened covariance is first drawn by a tenth towards its mean variance, so that short windows have a logarithm.
     """
     n_channels = covariances.shape[1]
-    mean_variance = np.trace(covariances, axis1=1, axis2=2) / n_channels
+    whitened = whitening @ covariances @ whitening
+    mean_variance = np.trace(whitened, axis1=1, axis2=2) / n_channels
     identity = np.eye(n_channels) * np.maximum(mean_variance, FLOOR)[:, None, None]
-    values, vectors = np.linalg.eigh((1 - SHRINKAGE) * covariances + SHRINKAGE * identity)
+    values, vectors = np.linalg.eigh((1 - SHRINKAGE) * whitened + SHRINKAGE * identity)
     logarithm = (vectors * np.log(values)[:, None]) @ vectors.transpose(0, 2, 1)
     rows, columns = np.triu_indices(n_channels)
     return logarithm[:, rows, columns] * np.where(rows == columns, 1.0, np.sqrt(2.0))
@@ -75,10 +79,10 @@ def log_covariances(covariances: Float[ndarray, "window channel channel"]) -> Fl
 
 def octave_covariances(
     windows: Float[ndarray, "window channel time"], octaves: list[int]
-) -> Float[ndarray, "window feature"] | None:
-    """Logarithms of the channels' covariance in every octave, from the tapered Fourier transform of the window.
+) -> Float[ndarray, "octave window channel channel"] | None:
+    """Covariance of the channels in every octave, from the tapered Fourier transform of the window.
 
-    None where the windows are too short to hold two frequencies in any of these octaves.
+    Octaves in which the windows are too short to hold two frequencies are left out; None if that leaves none.
     """
     n_times = windows.shape[-1]
     spectrum = np.fft.rfft((windows - windows.mean(axis=-1, keepdims=True)) * np.hanning(n_times))
@@ -88,8 +92,8 @@ def octave_covariances(
         inside = (frequencies > low) & (frequencies <= high)
         if inside.sum() >= 2:
             part = spectrum[..., inside]
-            parts.append(log_covariances((part @ part.conj().transpose(0, 2, 1)).real / inside.sum()))
-    return np.concatenate(parts, axis=1) if parts else None
+            parts.append((part @ part.conj().transpose(0, 2, 1)).real / inside.sum())
+    return np.stack(parts) if parts else None
 
 
 def potentials(windows: Float[ndarray, "window channel time"]) -> dict[str, ndarray]:
@@ -104,12 +108,12 @@ def potentials(windows: Float[ndarray, "window channel time"]) -> dict[str, ndar
 def rhythms(
     windows: Float[ndarray, "window channel time"], directions: Float[ndarray, "window direction time"]
 ) -> dict[str, ndarray]:
-    """Power of the channels and covariances of the directions, over all frequencies and in fast and slow octaves."""
+    """Power of the channels, and covariances of the directions (octave, window, direction, direction), by octaves and over all of them."""
     centred = directions - directions.mean(axis=-1, keepdims=True)
     found = {
         "power, octaves 0-2": octave_powers(windows, [0, 1, 2]),
         "power, octaves 3-5": octave_powers(windows, [3, 4, 5]),
-        "covariance": log_covariances(centred @ centred.transpose(0, 2, 1) / windows.shape[-1]),
+        "covariance": (centred @ centred.transpose(0, 2, 1) / windows.shape[-1])[None],
         "covariances, octaves 0-2": octave_covariances(directions, [0, 1, 2]),
         "covariances, octaves 1-4": octave_covariances(directions, [1, 2, 3, 4]),
     }

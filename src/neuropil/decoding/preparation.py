@@ -86,7 +86,7 @@ class BandPass(TransformerMixin, BaseEstimator):
 
     def transform(self, X: Any) -> ndarray:
         """Windows in the band."""
-        return filter_windows(np.asarray(X, dtype=float), tuple(self.band), float(self.sfreq))
+        return filter_windows(np.asarray(X, dtype=float), (self.band[0], self.band[1]), float(self.sfreq))
 
 
 class SignalSubspace(TransformerMixin, BaseEstimator):

@@ -40,7 +40,7 @@ def _covariance_steps(
         raise UsageError(f"The covariance estimator must be one of {', '.join(COVARIANCES)}, got {estimator!r}.")
     steps: list[Any] = [SignalSubspace(), Covariances(estimator=estimator)]
     if band is not None:
-        steps.insert(0, BandPass(tuple(band), sampling_rate(signature, sfreq)))
+        steps.insert(0, BandPass((band[0], band[1]), sampling_rate(signature, sfreq)))
     return steps
 
 

@@ -126,7 +126,7 @@ def tuned_linear_baselines(
     """
     if n_folds < 2:
         raise UsageError(f"Cross-validation needs two folds or more, got {n_folds}.")
-    bins = {"n_bins": [5, 10, 20], "shrinkage": ["auto", 0.02, 0.1, 0.3]}
+    bins: dict[str, list[Any]] = {"n_bins": [5, 10, 20], "shrinkage": ["auto", 0.02, 0.1, 0.3]}
     return {
         "binned_lda": Tuned(BinnedLDA(), bins, n_folds),
         "csp_lda": Tuned(CSPLDA(band=band, sfreq=sfreq), {"n_components": [2, 4, 6, 8]}, n_folds),
