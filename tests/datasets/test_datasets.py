@@ -92,7 +92,9 @@ def test_windows_are_the_arrays_of_the_file(name):
     assert recording.info["concatenated_trials"] is True
     info = datasets.information(name)
     assert (info.n_trials, info.sfreq, list(info.classes)) == (shape[0], sfreq, classes)
-    assert list(info.channels) == list(X["channel"].values) == stored["channel"].tolist()
+    assert list(info.channels) == stored["channel"].tolist()
+    if name not in DAMAGED:
+        assert list(X["channel"].values) == stored["channel"].tolist()
     assert info.chance == 1 / len(classes)
     size = (resources.files("neuropil.datasets") / "bundled" / FILES[name]).stat().st_size
     assert info.size_mb == pytest.approx(size / 1e6, abs=0.006)
@@ -100,10 +102,9 @@ def test_windows_are_the_arrays_of_the_file(name):
 
 def test_kinds_positions_and_subjects():
     als = datasets.load("scp-als")
-    kinds = dict(zip(als.stream()["channel"].values, als.stream()["kind"].values, strict=True))
-    assert kinds.pop("vEOG") == "eog"
-    assert set(kinds.values()) == {"eeg"}
+    assert list(als.stream()["channel"].values[:3]) == ["A1-Cz", "A1-Cz+7", "A1-Cz+14"]
     assert "x" not in als.stream().coords
+    assert "x" not in datasets.load("finger-movements").stream().coords
     meg = datasets.load("hand-direction-meg")
     assert set(meg.stream()["kind"].values) == {"mag"}
     assert meg.subject == ""

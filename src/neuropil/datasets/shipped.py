@@ -45,10 +45,11 @@ def load_shipped(name: str, /, *, repaired: bool = False) -> Recording:
         if repaired:
             signal, channels = whole, channels[: whole.shape[1]]
         else:
+            channels = row_names(channels, signal.shape[2])
             info["damage"] = (
                 f"The archive cut the {len(channels)} channels wrongly: every row is the row before moved by {len(channels)} samples, "
-                f"and only {whole.shape[1]} of the channels are whole. Use the rows as features, not as channels, or load with "
-                "repaired=True."
+                f"and only {whole.shape[1]} of the channels are whole. Rows are named by where they begin; use them as features, not as "
+                "channels, or load with repaired=True."
             )
     return from_trials(
         signal * float(arrays["gain"]),
@@ -60,7 +61,7 @@ def load_shipped(name: str, /, *, repaired: bool = False) -> Recording:
         kind=[KINDS.get(channel, "mag" if modality == "meg" else "eeg") for channel in channels],
         unit=str(arrays["unit"]),
         modality=modality,
-        positions=standard_positions(channels) if name == "finger-movements" else None,
+        positions=standard_positions(channels) if name == "finger-movements" and repaired else None,
         subject=SUBJECTS[name],
         dataset=name,
     )
@@ -90,6 +91,18 @@ def whole_channels(signal: np.ndarray) -> np.ndarray:
     series = np.concatenate([signal[:, 0], signal[:, 1:, n_times - n_channels :].reshape(n_trials, -1)], axis=1)
     n_whole = series.shape[1] // n_times
     return series[:, : n_whole * n_times].reshape(n_trials, n_whole, n_times)
+
+
+def row_names(channels: list[str], n_times: int) -> list[str]:
+    """What the overlapping rows are: the channel and the sample in it at which each begins, and from which it may run into the next.
+
+    Examples
+    --------
+    >>> row_names(["F3", "F1", "Fz"], n_times=5)
+    ['F3', 'F3+3', 'F1+1']
+    """
+    begins = [divmod(row * len(channels), n_times) for row in range(len(channels))]
+    return [channels[channel] + (f"+{sample}" if sample else "") for channel, sample in begins]
 
 
 def standard_positions(channels: list[str]) -> np.ndarray:

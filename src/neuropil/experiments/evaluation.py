@@ -106,9 +106,9 @@ def make_decoders(systems: Any) -> list[Decoder]:
 
 def _decoder(name: str, system: Any) -> Decoder:
     if isinstance(system, str):
-        from neuropil.decoding import make
+        from neuropil.decoding import get, make
 
-        return Decoder(name, make(system), registered=name == system)
+        return Decoder(name, make(system, **get(system).laptop), registered=name == system)
     if isinstance(system, type) or not (
         hasattr(system, "fit") and hasattr(system, "predict") and hasattr(system, "get_params")
     ):

@@ -44,8 +44,8 @@ def code_digest() -> str:
     return total.hexdigest()[:16]
 
 
-def _key(slug: str, name: str, seed: int, scale: str) -> Key:
-    settings = {"claim": name, "seed": seed, "scale": scale, "code": code_digest(), "torch": version("torch")}
+def _key(slug: str, name: str, seed: int, scale: str, code: str) -> Key:
+    settings = {"claim": name, "seed": seed, "scale": scale, "code": code, "torch": version("torch")}
     return Key(("claims", slug, scale, f"{name.replace('_', '-')}-seed-{seed}"), settings)
 
 
@@ -53,11 +53,11 @@ def _find(slug: str, name: str) -> Claim:
     return next(claim for claim in claims_of(slug) if claim.name == name)
 
 
-def measure_seed(slug: str, names: Sequence[str], seed: int, scale: str, root: str) -> None:
+def measure_seed(slug: str, names: Sequence[str], seed: int, scale: str, root: str, code: str) -> None:
     """Measure several claims of a system for one seed; each is stored when it is done. Runs in a worker."""
     store = ResultStore(root)
     for name in names:
-        key = _key(slug, name, seed, scale)
+        key = _key(slug, name, seed, scale, code)
         with store.lock(key):
             if store.get(key) is None:
                 began = time.perf_counter()
@@ -229,12 +229,12 @@ def reproduce(
         )
     chosen = [claim for claim in every if claims is None or claim.name in claims]
     wanted = {claim.name: range(seeds or claim.n_seeds(scale)) for claim in chosen}
-    store = ResultStore(results)
+    store, code = ResultStore(results), code_digest()
     pending = [
         (name, seed)
         for name, numbers in wanted.items()
         for seed in numbers
-        if store.get(_key(slug, name, seed, scale)) is None
+        if store.get(_key(slug, name, seed, scale, code)) is None
     ]
     total = sum(len(numbers) for numbers in wanted.values())
     tasks = [
@@ -244,10 +244,11 @@ def reproduce(
             "seed": seed,
             "scale": scale,
             "root": str(results),
+            "code": code,
         }
         for seed in sorted({seed for _, seed in pending})
     ]
-    keys = [_key(slug, name, seed, scale) for name, seed in pending]
+    keys = [_key(slug, name, seed, scale, code) for name, seed in pending]
     show = watched() if progress is None else progress
     with bar(f"{slug}: claims", total, show, done=total - len(pending)) as advance, _watch(store, keys, advance):
         failures = [
@@ -258,7 +259,8 @@ def reproduce(
             f"A claim of {slug} could not be measured: {failures[0]} What was measured before is kept in {results}."
         )
     stored = {
-        name: [store.get(_key(slug, name, seed, scale)) or {} for seed in numbers] for name, numbers in wanted.items()
+        name: [store.get(_key(slug, name, seed, scale, code)) or {} for seed in numbers]
+        for name, numbers in wanted.items()
     }
     reproduction = Reproduction(slug, scale, chosen, stored)
     if record:
