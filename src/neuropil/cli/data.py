@@ -11,9 +11,7 @@ from neuropil.cli.output import print_json, print_table
 
 def register(app: typer.Typer) -> None:
     """Add the commands about data sets."""
-    group = typer.Typer(
-        invoke_without_command=True, rich_markup_mode=None, help="List, describe and plot the named data sets."
-    )
+    group = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
     app.add_typer(group, name="data")
 
     @group.callback()
