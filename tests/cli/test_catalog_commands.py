@@ -66,7 +66,16 @@ def test_unknown_names_answer_with_one_sentence(command, words, tmp_path):
 
 
 def test_every_command_has_help_with_an_example():
-    for command in (("systems",), ("show",), ("data",), ("data", "show"), ("compare",), ("fit",), ("predict",), ("reproduce",)):
+    for command in (
+        ("systems",),
+        ("show",),
+        ("data",),
+        ("data", "show"),
+        ("compare",),
+        ("fit",),
+        ("predict",),
+        ("reproduce",),
+    ):
         done = neuropil(*command, "--help")
         assert done.returncode == 0
         assert f"Example: neuropil {' '.join(command)}" in " ".join(done.stdout.split())

@@ -116,7 +116,7 @@ def feature_patterns(
 class BinMeans(TransformerMixin, BaseEstimator):
     """`bin_means` as a step of a pipeline."""
 
-    def __init__(self, n_bins: int = 10) -> None:
+    def __init__(self, n_bins: int = 8) -> None:
         self.n_bins = n_bins
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -136,7 +136,7 @@ class BinnedLDA(PipelineClassifier):
 
     Parameters
     ----------
-    n_bins : int, default 10
+    n_bins : int, default 8
         Stretches of time averaged per channel.
     shrinkage : "auto", float or None, default "auto"
         Of the covariance: as Ledoit and Wolf proposed, a share between 0 and 1, or none.
@@ -156,7 +156,7 @@ class BinnedLDA(PipelineClassifier):
     (1, 2, 5)
     """
 
-    def __init__(self, n_bins: int = 10, shrinkage: float | str | None = "auto") -> None:
+    def __init__(self, n_bins: int = 8, shrinkage: float | str | None = "auto") -> None:
         self.n_bins = n_bins
         self.shrinkage = shrinkage
 
