@@ -166,6 +166,23 @@ def test_a_shuffled_split_is_drawn_anew_for_every_seed(tmp_path):
     assert not np.array_equal(units[0].fold.test, units[5].fold.test)
 
 
+def test_folds_of_different_subjects_are_independent(tmp_path):
+    subjects = [trials(n=30, seed=k, effect=0.6).copy(subject=str(k)) for k in range(5)]
+    comparison = run(tmp_path, data=subjects, split=["chronological", "subject", "blocks"])
+    assert [plan.independent for plan in comparison.plans] == [True, True, False]
+    board = comparison.board("subject")
+    a, b = (board.scores[name][:, 0] for name in ("lda", "labels"))
+    best = board.standings[0]
+    low, high = stats.t.interval(
+        0.95, 4, np.mean(board.scores[best.system]), stats.sem(board.scores[best.system][:, 0])
+    )
+    assert (best.low, best.high) == pytest.approx((max(0, low), min(1, high)))
+    signs = np.array(np.meshgrid(*[[-1, 1]] * 5)).reshape(5, -1)
+    swapped = np.abs((a - b) @ signs)
+    assert board.differences[0].p == pytest.approx(np.mean(swapped >= abs((a - b).sum()) - 1e-12))
+    assert "independent folds" in board.method
+
+
 def test_a_decoder_that_fails_is_left_out_and_the_others_stay(tmp_path):
     comparison = run(tmp_path, {"lda": MeanLDA(), "refuses": Refuses()})
     assert [s.system for s in comparison.board().standings] == ["lda"]

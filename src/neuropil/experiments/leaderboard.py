@@ -98,6 +98,13 @@ class Board:
     method: str
     n_test: int
 
+    @property
+    def brief(self) -> str:
+        """How much evidence the differences rest on."""
+        n_folds, n_pairs = len(next(iter(self.scores.values()))), len(self.differences)
+        pairs = f"{n_pairs} pair{'s' if n_pairs > 1 else ''}, Holm"
+        return f"{self.n_test} test windows, {pairs}" if n_folds == 1 else f"{n_folds} folds, {pairs}"
+
 
 class Judge:
     """A metric on the classes of a task, by codes 0 ... n_classes - 1.
@@ -159,7 +166,7 @@ def make_board(
         Every system with the same folds; systems without randomness have one seed.
     judge : Judge
     independent : bool
-        Folds test independent subjects.
+        Folds test independent subjects, or share no training window.
     in_time : bool
         Windows follow each other (pseudo-online): chance keeps the order of labels, and runs of windows are resampled as one.
     n_permutations : int
@@ -183,7 +190,7 @@ def make_board(
     else:
         intervals, pairs = _several_folds(systems, per_fold, ratio, independent)
         method = (
-            f"{n_folds} subjects: Student's intervals, exact or Wilcoxon tests of paired differences"
+            f"{n_folds} independent folds: Student's intervals, exact or Wilcoxon tests of paired differences"
             if independent
             else f"{n_folds} splits with overlapping training sets: corrected resampled t-test and interval (Nadeau & Bengio 2003)"
         )

@@ -48,8 +48,9 @@ class Plan:
 
     @property
     def independent(self) -> bool:
-        """Whether the folds test different subjects."""
-        return self.name == "subject"
+        """Whether the folds test different subjects, or share no training window."""
+        trained = np.concatenate([unit.fold.train for unit in self.units])
+        return self.name == "subject" or len(np.unique(trained)) == len(trained)
 
 
 @dataclass(frozen=True, eq=False)

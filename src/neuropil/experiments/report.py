@@ -21,6 +21,7 @@ from neuropil.experiments.report_sections import paragraph
 from neuropil.storage import atomic_write_text
 
 MAX_WARNINGS = 12
+MAX_NAMED = 3
 
 
 @cache
@@ -90,7 +91,8 @@ def _verdict(comparison: Comparison, board: Board) -> str:
     )
     alike = [s.system for s in others if set(s.letters) & set(first.letters)]
     if alike:
-        said += f"; {_listing(alike)} cannot be told apart from it"
+        who = _listing(alike) if len(alike) <= MAX_NAMED else f"{len(alike)} others"
+        said += f"; {who} cannot be told apart from it ({board.brief})"
     lost = [s.system for s in board.standings if not s.above_chance]
     if lost:
         said += f"; not above chance: {_listing(lost)}"
@@ -138,6 +140,7 @@ def _provenance(comparison: Comparison) -> str:
             "Time",
             f"{comparison.seconds:.0f} s for this run; {spent:.0f} s of fitting and predicting on the leaderboards",
         ),
+        ("Decoders", "; ".join(f"{d.name} = {' '.join(repr(d.estimator).split())}" for d in comparison.decoders)),
         ("Seeds", comparison.seeds),
         ("Metric", comparison.metric.label + (f" ({comparison.metric.unit})" if comparison.metric.unit else "")),
         ("Results", comparison.root),

@@ -192,7 +192,7 @@ def curves_figure(
     x, y = Scale(xs.min(), xs.max(), 58, width - 16), Scale(ys.min() - pad, ys.max() + pad, height - 46, 24)
     ticks = sorted({float(v) for c in curves for v in c.x}) if logarithmic else x.ticks(6)
     parts = []
-    for tick in y.ticks(5):
+    for tick in y.ticks(7):
         parts += [line(58, y(tick), width - 16, y(tick)), text(50, y(tick) + 4, number(tick), "end", "soft")]
     last = -np.inf
     for tick in ticks:
@@ -204,7 +204,7 @@ def curves_figure(
             last = place
     if level is not None:
         parts.append(line(58, y(level), width - 16, y(level), 'stroke="var(--soft)" stroke-dasharray="5 4"'))
-        parts.append(text(width - 18, y(level) - 5, "chance", "end", "soft"))
+        parts.append(text(62, y(level) + 14, "chance", "start", "soft"))
     for c in curves:
         if c.low is not None and c.high is not None and len(c.x) > 1:
             outline = [*zip(c.x, c.high, strict=True), *reversed(list(zip(c.x, c.low, strict=True)))]

@@ -66,7 +66,7 @@ def _upper(text: str) -> str:
 def _row(rank: int, s: Standing, scale: figures.Scale, reference: float | None) -> str:
     bar = figures.interval_cell(s.score, s.low, s.high, (s.chance_low, s.chance_high), scale, reference)
     verdict = f"{'yes' if s.above_chance else 'no'}, p {p_text(s.p_chance)}"
-    kind = "best" if rank == 1 else "" if s.above_chance else "chance"
+    kind = "chance" if not s.above_chance else "best" if rank == 1 else ""
     return (
         f'<tr class="{kind}"><td>{rank}</td><th scope="row">{escape(s.system)}</th><td class="score">{s.score:.3f}</td>'
         f'<td>{s.low:.3f} – {s.high:.3f}</td><td class="bar">{bar}</td><td class="text">{verdict}</td>'

@@ -81,8 +81,12 @@ _shared: Any = None
 
 def _start_worker(parent: int, shared: Any) -> None:
     """In a new worker: keep what all tasks share, leave Ctrl-C to the parent, and do not outlive it."""
+    from joblib.externals.loky import process_executor
+
     global _shared
     _shared = shared
+    # A worker that has loaded torch for its second task is not leaking: without this it would be replaced, and import all again
+    process_executor._USE_PSUTIL = False
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
