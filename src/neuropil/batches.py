@@ -44,9 +44,9 @@ class _Rows:
         self.array = data if isinstance(data, np.ndarray) else None
         self.variable = variable
 
-    def read_into(self, out: ndarray, start: int) -> None:
+    def read_into(self, out: ndarray, start: int, view: memoryview) -> None:
         if self.reader is not None:
-            self.reader.read_into(out, start)
+            self.reader.read_into(out, start, view)
         elif self.array is not None:
             out[:] = self.array[start : start + len(out)]
         else:
@@ -66,10 +66,11 @@ class WindowArray(BackendArray):
         """The windows at `indices`, shape (len(indices), n_channels, n_times), C-contiguous, in memory from `empty`."""
         out = empty((len(indices), *self.shape[1:]), dtype=self.dtype)
         buffer = np.empty((self.n_times, self.shape[1]), dtype=self.dtype)
+        view = buffer.data.cast("B")
         for k, (source, start) in enumerate(
             zip(self.source[indices].tolist(), self.starts[indices].tolist(), strict=True)
         ):
-            self.sources[source].read_into(buffer, start)
+            self.sources[source].read_into(buffer, start, view)
             out[k] = buffer.T
         return out
 

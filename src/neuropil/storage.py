@@ -8,6 +8,7 @@ stand in the attributes of the groups as JSON. Nothing is pickled.
 from __future__ import annotations
 
 import errno
+import importlib.util
 import itertools
 import os
 import secrets
@@ -30,7 +31,19 @@ from neuropil.recording import Recording, SampleIndex, is_regular, sample_times
 
 FORMAT = 1
 CHUNK_BYTES = 4 << 20
-MAX_OPEN_FILES = 256
+
+
+def _open_files_limit() -> int:
+    """A quarter of what the system lets a process open, at most 2048; 256 where it does not say."""
+    if importlib.util.find_spec("resource") is None:
+        return 256
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 2048 if soft == resource.RLIM_INFINITY else max(16, min(2048, soft // 4))
+
+
+MAX_OPEN_FILES = _open_files_limit()
 
 
 class _ChunkFile:
@@ -75,7 +88,13 @@ class RowReader:
         )
         encoding = metadata.get("chunk_key_encoding", {})
         separator = encoding.get("configuration", {}).get("separator", "/")
-        plain = codecs == ["bytes"] and endian == "little" and encoding.get("name") == "default" and separator == "/"
+        plain = (
+            hasattr(os, "preadv")
+            and codecs == ["bytes"]
+            and endian == "little"
+            and encoding.get("name") == "default"
+            and separator == "/"
+        )
         return plain and array.dtype.isnative and array.dtype.kind in "biufc" and array.chunks[1:] == array.shape[1:]
 
     def _file(self, chunk: int) -> _ChunkFile | None:
@@ -93,9 +112,10 @@ class RowReader:
             self._files.popitem(last=False)
         return file
 
-    def read_into(self, out: np.ndarray, start: int) -> None:
-        """Fill `out` (n_rows, ...), C-contiguous, with the rows from `start` on."""
-        view = out.data.cast("B") if out.size else memoryview(b"")
+    def read_into(self, out: np.ndarray, start: int, view: memoryview | None = None) -> None:
+        """Fill `out` (n_rows, ...), C-contiguous, with the rows from `start` on; `view` are its bytes, for who has them already."""
+        if view is None:
+            view = out.data.cast("B") if out.size else memoryview(b"")
         row, position, stop = start, 0, start + len(out)
         while row < stop:
             chunk, offset = divmod(row, self.rows_per_chunk)
