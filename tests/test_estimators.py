@@ -10,8 +10,9 @@ from torch import nn
 
 from neuropil import estimators, train
 from neuropil.errors import DataError
-from neuropil.estimators import Signature, TorchClassifier, validation_split
+from neuropil.networks import TorchClassifier, validation_split
 from neuropil.persistence import load_model
+from neuropil.signature import Signature
 
 
 class TableNet(TorchClassifier):

@@ -13,10 +13,10 @@ from torch import nn
 
 from neuropil.alignment import EuclideanAlignment
 from neuropil.errors import DataError, UsageError
-from neuropil.estimators import TorchClassifier
 from neuropil.evaluate.audit import LeakError, audit_leaks, scrambled
 from neuropil.evaluate.fingerprint import differences, fingerprint, holds_windows
 from neuropil.evaluate.splits import ChronologicalFolds
+from neuropil.networks import TorchClassifier
 from neuropil.recording import Recording, regular_stream
 from neuropil.windowing import sliding_windows, windows
 

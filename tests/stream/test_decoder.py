@@ -18,10 +18,10 @@ from torch import nn
 
 from neuropil.alignment import EuclideanAlignment
 from neuropil.errors import DataError, UsageError
-from neuropil.estimators import TorchClassifier
 from neuropil.evaluate.audit import audit_causality
 from neuropil.evaluate.epochs import filtered
 from neuropil.evaluate.events import Decision
+from neuropil.networks import TorchClassifier
 from neuropil.recording import Recording, regular_stream
 from neuropil.stream import RingBuffer, StreamingDecoder, replay
 from neuropil.windowing import sliding_windows

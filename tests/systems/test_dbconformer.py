@@ -288,7 +288,9 @@ def test_shapes_it_was_not_built_for_and_weights_it_does_not_have():
 def test_live_probabilities_equal_those_of_the_batch(alignment):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(16, 4, 250)), np.tile(["left", "right"], 8)
-    decoder = DBConformerClassifier(max_epochs=1, sfreq=250.0, random_state=0, alignment=alignment, progress=False).fit(X, y)
+    decoder = DBConformerClassifier(max_epochs=1, sfreq=250.0, random_state=0, alignment=alignment, progress=False).fit(
+        X, y
+    )
     live = decoder.streaming()
     np.testing.assert_allclose(np.stack([live.push(x) for x in X]), decoder.predict_proba(X), atol=1e-5)
 

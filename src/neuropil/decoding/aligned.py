@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from neuropil.alignment import EuclideanAlignment, RunningReference
 from neuropil.errors import DataError, UsageError
-from neuropil.estimators import Signature, TorchClassifier, coordinate
+from neuropil.networks import TorchClassifier
+from neuropil.signature import Signature, coordinate
 
 ALIGNMENTS = ("euclidean", "transductive", "none")
 

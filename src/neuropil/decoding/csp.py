@@ -21,7 +21,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from neuropil.decoding.lda import ShrinkageLDA
 from neuropil.decoding.preparation import BandPass, SignalSubspace, filter_windows, sampling_rate
 from neuropil.errors import DataError, UsageError
-from neuropil.estimators import PipelineClassifier, Signature
+from neuropil.estimators import PipelineClassifier
+from neuropil.signature import Signature
 
 FILTER_BANK = tuple((float(low), float(low + 4)) for low in range(4, 40, 4))
 

@@ -23,12 +23,12 @@ from torch.nn import functional
 
 from neuropil.decoding.aligned import AlignedClassifier, check_name, check_shape
 from neuropil.errors import UsageError
-from neuropil.estimators import Signature
 from neuropil.nn.attention import MultiHeadAttention, TransformerEncoder
 from neuropil.nn.conv import DepthwiseConv1d, odd_samples
 from neuropil.nn.dropout import Dropout
 from neuropil.nn.embedding import TokenEmbedding, pool_patches
 from neuropil.nn.pooling import AttentionPooling, MeanPooling, SqueezeExcitationPooling
+from neuropil.signature import Signature
 
 BRANCHES = ("both", "temporal", "spatial")
 CHANNEL_POOLINGS = ("attention", "mean", "squeeze-excitation")

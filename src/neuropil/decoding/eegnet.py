@@ -20,9 +20,9 @@ from torch.nn import functional
 
 from neuropil.decoding.aligned import AlignedClassifier, check_shape
 from neuropil.errors import UsageError
-from neuropil.estimators import Signature
 from neuropil.nn.conv import MaxNormLinear, SeparableConv1d, SpatialDepthwiseConv, same_padding
 from neuropil.nn.dropout import Dropout
+from neuropil.signature import Signature
 
 
 class EEGNet(nn.Module):

@@ -14,7 +14,7 @@ import xarray as xr
 from numpy import ndarray
 
 from neuropil.errors import DataError, UsageError
-from neuropil.estimators import coordinate
+from neuropil.signature import coordinate
 
 Folds = list[tuple[ndarray, ndarray]]
 

@@ -22,7 +22,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from neuropil.decoding.preparation import SignalSubspace
 from neuropil.errors import DataError, UsageError
-from neuropil.estimators import PipelineClassifier, Signature
+from neuropil.estimators import PipelineClassifier
+from neuropil.signature import Signature
 
 
 def bin_means(windows: Real[ndarray, "window channel time"], n_bins: int) -> Float[ndarray, "window feature"]:

@@ -14,9 +14,9 @@ from numpy import ndarray
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from neuropil.errors import DataError, UsageError
-from neuropil.estimators import Signature
 from neuropil.signal.covariance import RTOL, covariances
 from neuropil.signal.filters import butterworth, settling_length, zero_phase_filter
+from neuropil.signature import Signature
 
 
 def sampling_rate(signature: Signature, sfreq: float | None) -> float:

@@ -25,7 +25,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from neuropil.decoding.folds import Folds, inner_folds, spans
 from neuropil.decoding.preparation import BandPass, SignalSubspace, sampling_rate
 from neuropil.errors import UsageError
-from neuropil.estimators import PipelineClassifier, Signature
+from neuropil.estimators import PipelineClassifier
+from neuropil.signature import Signature
 
 COVARIANCES = ("oas", "lwf", "scm")
 PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0)

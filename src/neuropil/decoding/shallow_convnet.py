@@ -21,8 +21,8 @@ from torch.nn import functional
 
 from neuropil.decoding.aligned import AlignedClassifier, check_shape
 from neuropil.errors import UsageError
-from neuropil.estimators import Signature
 from neuropil.nn.dropout import Dropout
+from neuropil.signature import Signature
 
 
 class ShallowConvNet(nn.Module):

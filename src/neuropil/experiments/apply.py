@@ -14,12 +14,12 @@ import xarray as xr
 from numpy import ndarray
 
 from neuropil.errors import DataError, UsageError
-from neuropil.estimators import Signature
 from neuropil.evaluate.predicting import input_for
 from neuropil.experiments.evaluation import make_decoders, prepared
 from neuropil.experiments.inputs import load_material, load_recordings
 from neuropil.persistence import read_model, save_model
 from neuropil.recording import Recording
+from neuropil.signature import Signature
 from neuropil.windowing import cut, windows
 
 

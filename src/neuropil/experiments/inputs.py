@@ -153,7 +153,7 @@ def cut_windows(
 def _material(
     name: str, X: xr.DataArray, mode: Mode, cut: dict[str, Any], facts: dict[str, Any], *, named: bool
 ) -> Material:
-    from neuropil.estimators import check_labels
+    from neuropil.signature import check_labels
 
     if X.ndim != 3 or 0 in X.shape:
         raise DataError(f"Expected windows of shape (n_windows, n_channels, n_times), got shape {X.shape}.")
