@@ -124,3 +124,14 @@ def test_messages():
         TangentSpaceLR().fit(X[..., :1], y)
     with pytest.raises(UsageError, match="two folds or more, got 1"):
         TangentSpaceLR(n_folds=1).fit(X, y)
+
+
+def test_windows_that_are_white_already_have_a_covariance():
+    """The first window of an online alignment is whitened by itself: the usual shrinkage would divide zero by zero."""
+    from neuropil.alignment import align_online
+    from neuropil.decoding.preparation import WindowCovariances
+
+    rng = np.random.default_rng(0)
+    white = align_online(rng.normal(size=(3, 5, 100)))
+    for estimator in ("oas", "lwf", "scm"):
+        assert (np.linalg.eigvalsh(WindowCovariances(estimator).transform(white)) > 0).all()

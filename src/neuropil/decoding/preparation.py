@@ -14,7 +14,7 @@ from numpy import ndarray
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from neuropil.errors import DataError, UsageError
-from neuropil.signal.covariance import RTOL, covariances
+from neuropil.signal.covariance import RTOL, covariances, ledoit_wolf, oas
 from neuropil.signal.filters import butterworth, settling_length, zero_phase_filter
 from neuropil.signature import Signature
 
@@ -87,6 +87,39 @@ class BandPass(TransformerMixin, BaseEstimator):
     def transform(self, X: Any) -> ndarray:
         """Windows in the band."""
         return filter_windows(np.asarray(X, dtype=float), (self.band[0], self.band[1]), float(self.sfreq))
+
+
+COVARIANCES = ("oas", "lwf", "scm")
+
+
+class WindowCovariances(TransformerMixin, BaseEstimator):
+    """Covariance of every window, shrunk: (n_windows, n_channels, n_times) -> (n_windows, n_channels, n_channels).
+
+    The same estimates as pyRiemann's `Covariances`, for all windows at once, and also where a window is white already (the first of
+    an online alignment), for which the usual formula of the shrinkage divides zero by zero.
+
+    Parameters
+    ----------
+    estimator : {"oas", "lwf", "scm"}
+        Oracle approximating shrinkage, Ledoit and Wolf's, or none.
+    """
+
+    def __init__(self, estimator: str = "oas") -> None:
+        self.estimator = estimator
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def fit(self, X: Any, y: Any = None) -> WindowCovariances:
+        """Nothing to learn."""
+        return self
+
+    def transform(self, X: Any) -> ndarray:
+        """Covariances of windows."""
+        windows = np.asarray(X, dtype=float)
+        if self.estimator == "scm":
+            return covariances(windows)
+        return (oas if self.estimator == "oas" else ledoit_wolf)(windows).covariances
 
 
 class SignalSubspace(TransformerMixin, BaseEstimator):

@@ -23,23 +23,20 @@ from sklearn.metrics import log_loss
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from neuropil.decoding.folds import Folds, inner_folds, spans
-from neuropil.decoding.preparation import BandPass, SignalSubspace, sampling_rate
+from neuropil.decoding.preparation import COVARIANCES, BandPass, SignalSubspace, WindowCovariances, sampling_rate
 from neuropil.errors import UsageError
 from neuropil.estimators import PipelineClassifier
 from neuropil.signature import Signature
 
-COVARIANCES = ("oas", "lwf", "scm")
 PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0)
 
 
 def _covariance_steps(
     signature: Signature, estimator: str, band: tuple[float, float] | None, sfreq: float | None
 ) -> list[Any]:
-    from pyriemann.estimation import Covariances
-
     if estimator not in COVARIANCES:
         raise UsageError(f"The covariance estimator must be one of {', '.join(COVARIANCES)}, got {estimator!r}.")
-    steps: list[Any] = [SignalSubspace(), Covariances(estimator=estimator)]
+    steps: list[Any] = [SignalSubspace(), WindowCovariances(estimator)]
     if band is not None:
         steps.insert(0, BandPass((band[0], band[1]), sampling_rate(signature, sfreq)))
     return steps

@@ -13,6 +13,7 @@ import pandas as pd
 import xarray as xr
 from numpy import ndarray
 
+from neuropil.decoding import make
 from neuropil.errors import DataError, UsageError
 from neuropil.evaluate.predicting import input_for
 from neuropil.experiments.evaluation import make_decoders, prepared
@@ -64,7 +65,8 @@ def fit(
     """
     if Path(out).exists() and not overwrite:
         raise DataError(f"{out} exists already; choose another name or pass --overwrite.")
-    decoder = make_decoders([system])[0]
+    # The paper's settings, not those of a comparison within minutes.
+    decoder = make_decoders({system: make(system)} if isinstance(system, str) else [system])[0]
     cutting: dict[str, Any] = {"tmin": tmin or None, "tmax": tmax, "labels": labels, "stream": stream}
     material = load_material(data, **{name: value for name, value in cutting.items() if value is not None})
     model, X = prepared(decoder.estimator, seed), material.X.load()

@@ -20,6 +20,7 @@ from sklearn.pipeline import make_pipeline
 from neuropil.alignment import EuclideanAlignment, align_online
 from neuropil.claims.core import at_least, at_most, between, claim
 from neuropil.claims.workbench import accuracy, accuracy_by_subject, motor_imagery, split_subjects, tuned_linear
+from neuropil.decoding.csp import CSPLDA
 from neuropil.decoding.dbconformer import DBConformer, DBConformerClassifier
 from neuropil.decoding.eegnet import EEGNetClassifier
 
@@ -247,8 +248,7 @@ def attention_points_at_sources(seed: int, scale: str) -> dict[str, float]:
         return float(attention[nearest].mean() * len(attention))
 
     shuffled = np.random.default_rng(seed).permutation(known["label"].values)
-    linear = tuned_linear()["csp_lda"].fit(known, known["label"].values)
-    pattern = np.abs(np.asarray(linear.patterns_)).mean(axis=0)
+    pattern = np.abs(CSPLDA(n_components=6).fit(known).patterns_).reshape(-1, len(field)).mean(axis=0)
     return {
         "attention_on_hand_areas": concentration(_trained(seed, scale)),
         "attention_shuffled_labels": concentration(_network(seed, scale).fit(known, shuffled)),
