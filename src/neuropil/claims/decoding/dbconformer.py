@@ -2,7 +2,7 @@
 
 All but the first claim train on ten simulated subjects and test on four others: 22 electrodes at 62.5 Hz, 8-30 Hz, the four seconds
 after the cue, two hands, 96 trials each. Windows of an unseen subject are aligned online. At the quick scale networks see 16 epochs, at
-the full scale 60 with the same settings; nothing is chosen by looking at the test subjects.
+the full scale 60 with the same settings (60 at both for the task about timing); nothing is chosen by looking at the test subjects.
 
 Wang, Wang, Jia, He, Li & Wu (2026). DBConformer. IEEE Journal of Biomedical and Health Informatics 30(5):4134-4147.
 """
@@ -26,6 +26,8 @@ from neuropil.decoding.eegnet import EEGNetClassifier
 
 N_TRAIN = 10
 EPOCHS = {"quick": 16, "full": 60}
+# Timing is learned later than power: calibrated on seeds 100 and 101, where 16 epochs gave 0.55 and 0.70, 60 epochs 0.88 and 0.84.
+TIMING_EPOCHS = 60
 # The paper's 63 samples at 250 Hz, its patches of 0.5 s and its electrode filters, brought to 62.5 Hz.
 AT_62_HZ = {"patch_size": 0.4, "kernel_size": 0.5, "spatial_kernel_size": 13, "spatial_stride": 3}
 # Channels, samples, rate, classes, depth of each branch, patch in s: settings of the paper's code, whose temporal filters have 63
@@ -85,7 +87,8 @@ def _trained(
     seed: int, scale: str, branch: str = "both", alignment: str = "euclidean", timing: bool = False
 ) -> DBConformerClassifier:
     known, _ = _data(seed, ("early", "late")) if timing else _data(seed)
-    return _network(seed, scale, alignment=alignment, **BRANCHES[branch]).fit(known)
+    epochs = TIMING_EPOCHS if timing else EPOCHS[scale]
+    return _network(seed, scale, alignment=alignment, max_epochs=epochs, **BRANCHES[branch]).fit(known)
 
 
 @claim(
