@@ -14,6 +14,7 @@ import xarray as xr
 from numpy import ndarray
 
 from neuropil.errors import DataError, UsageError
+from neuropil.experiments.code import code_digest
 from neuropil.experiments.store import readable_name
 from neuropil.recording import Recording
 from neuropil.windowing import iter_batches, sliding_windows, windows
@@ -198,15 +199,10 @@ def environment() -> dict[str, str]:
 
     import neuropil
 
-    root = Path(neuropil.__file__).parent
-    code = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        if path.relative_to(root).parts[0] not in NOT_IN_RESULTS:
-            code.update(path.read_bytes())
     packages = ("numpy", "scipy", "scikit-learn", "pyriemann", "mne", "torch")
     return {
         "neuropil": neuropil.__version__,
-        "code": code.hexdigest()[:12],
+        "code": code_digest(*NOT_IN_RESULTS),
         "python": platform.python_version(),
         **{name: version(name) for name in packages},
     }

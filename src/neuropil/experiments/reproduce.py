@@ -6,7 +6,6 @@ once. A measurement is stored as soon as it is there and belongs to the code tha
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -15,7 +14,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,25 +21,14 @@ from typing import Any
 from neuropil import catalog
 from neuropil.claims.core import SCALES, Claim, Judgement, Verdict, claims_of, judge
 from neuropil.errors import NeuropilError, UsageError
+from neuropil.experiments.code import code_digest
 from neuropil.experiments.runner import run_tasks
 from neuropil.experiments.store import Key, ResultStore
 from neuropil.progress import bar, watched
 from neuropil.storage import atomic_write_text
 
-PACKAGE = Path(__file__).parents[1]
 NOT_MEASURED = ("cli", "experiments")
 POLL_SECONDS = 1.0
-
-
-@cache
-def code_digest() -> str:
-    """A fingerprint of every source file that a measurement can depend on."""
-    total = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        name = path.relative_to(PACKAGE)
-        if name.parts[0] not in NOT_MEASURED:
-            total.update(str(name).encode() + b"\0" + path.read_bytes())
-    return total.hexdigest()[:16]
 
 
 def _key(slug: str, name: str, seed: int, scale: str, code: str) -> Key:
@@ -229,7 +216,7 @@ def reproduce(
         )
     chosen = [claim for claim in every if claims is None or claim.name in claims]
     wanted = {claim.name: range(seeds or claim.n_seeds(scale)) for claim in chosen}
-    store, code = ResultStore(results), code_digest()
+    store, code = ResultStore(results), code_digest(*NOT_MEASURED)
     pending = [
         (name, seed)
         for name, numbers in wanted.items()
