@@ -27,7 +27,7 @@ demo: $(INSTALLED)
 	$(BIN)/neuropil compare scp-healthy --results demo/results --report demo/report.html
 
 test: $(INSTALLED)
-	$(THREADS) $(BIN)/python -m pytest -n 2 --dist worksteal -m "not claim"
+	$(THREADS) $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check src tests benchmarks
