@@ -26,6 +26,16 @@ def test_the_example_runs(text, tmp_path, monkeypatch, capsys):
     assert os.path.getsize("report.html") > 10_000
 
 
+def test_the_guide_runs_from_top_to_bottom(tmp_path, monkeypatch):
+    guide = README.parent / "docs" / "guide.md"
+    blocks = re.findall(r"```python\n(.*?)```", guide.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(blocks) == 5
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for block in blocks:
+        exec(compile(block, "guide.md", "exec"), names)
+
+
 def test_the_table_of_families_is_the_catalog(text):
     systems = catalog.systems()
     rows = {
