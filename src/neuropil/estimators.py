@@ -146,7 +146,7 @@ class PipelineClassifier(Classifier):
     """
 
     def _make(self, signature: Signature) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} must define _make(signature).")  # pragma: no cover - abstract
+        raise NotImplementedError(f"{type(self).__name__} must define the abstract _make(signature).")
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit on windows of shape (n_windows, n_channels, n_times) and their labels."""

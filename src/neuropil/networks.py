@@ -108,13 +108,11 @@ class TorchEstimator(Estimator):
 
     def build(self, signature: Signature) -> nn.Module:
         """The untrained network for windows of that signature."""
-        raise NotImplementedError(f"{type(self).__name__} must define build(signature).")  # pragma: no cover - abstract
+        raise NotImplementedError(f"{type(self).__name__} must define the abstract build(signature).")
 
     def losses(self, module: nn.Module, batch: dict[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         """Scalars of a batch; `loss` is minimised."""
-        raise NotImplementedError(
-            f"{type(self).__name__} must define losses(module, batch)."
-        )  # pragma: no cover - abstract
+        raise NotImplementedError(f"{type(self).__name__} must define the abstract losses(module, batch).")
 
     def prepare_fit(self, X: ndarray, groups: ndarray | None) -> ndarray:
         """What happens to training windows before the network (alignment, scaling); learned things are set here."""
