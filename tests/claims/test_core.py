@@ -72,3 +72,18 @@ def test_an_experiment_must_measure_what_is_compared():
 def test_planned_systems_have_no_claims_yet():
     with pytest.raises(UsageError, match="planned, not yet working"):
         claims_of("agtcnet")
+
+
+def test_every_claim_about_a_network_faces_a_tuned_linear_baseline():
+    from neuropil.claims.decoding import dbconformer
+
+    for declared in claims_of("dbconformer"):
+        assert declared.linear or declared.name == "structure"
+    assert set(dbconformer.tuned_linear()) == {"csp_lda", "tangent_space"}
+
+
+@pytest.mark.parametrize("slug", ["dbconformer", "pseudo-online", "eeg-simulator"])
+def test_claims_are_declared_in_full(slug):
+    for declared in claims_of(slug):
+        assert all((declared.sentence, declared.source, declared.data, declared.system))
+        assert declared.full_seeds >= declared.seeds >= 1

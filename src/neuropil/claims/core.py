@@ -151,7 +151,7 @@ def claim(
     holds : sequence of Criterion
         Inequalities that must hold; none for a claim that only reports.
     seeds, full_seeds : int
-        Repetitions at the two scales.
+        Repetitions at the two scales; at the quick one as many as two minutes on two cores allow, at most ten.
     unit : str
         Of the measurements.
     note : str

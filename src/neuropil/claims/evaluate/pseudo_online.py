@@ -82,7 +82,7 @@ def formulae(seed: int, scale: str) -> dict[str, float]:
     source="Central result of the paper (offline scores are higher, rankings change).",
     data=SESSIONS,
     system="tangent_space_pseudo_online",
-    linear=("mdm_pseudo_online",),
+    baselines=("mdm_pseudo_online",),
     holds=(
         at_least("tangent_space_offline2", "tangent_space_pseudo_online", margin=0.03),
         at_least("mdm_offline2", "mdm_pseudo_online", margin=0.03),
@@ -92,8 +92,8 @@ def formulae(seed: int, scale: str) -> dict[str, float]:
         at_least("mdm_offline3", "mdm_pseudo_online"),
     ),
     unit="normalised MCC, mean over subjects",
-    seeds=5,
-    full_seeds=10,
+    seeds=10,
+    full_seeds=20,
 )
 def offline_overstates(seed: int, scale: str) -> dict[str, float]:
     """Normalised MCC of two decoders in three modes on the same sessions, split at the same times."""
@@ -119,12 +119,12 @@ def _shuffled_score(seed: int, recording: Recording) -> float:
     source="Follows from the overlap: neighbours of a test window share half of its samples.",
     data=SESSIONS,
     system="leak",
-    linear=("purged",),
+    baselines=("leaky", "purged", "shuffled"),
     holds=(at_least("leak", 0.04), *between("shuffled", 0.47, 0.53)),
     unit="normalised MCC",
     note="Exchanging the labels of trials alone would leave idle decodable; whole trials and breaks exchange theirs.",
-    seeds=5,
-    full_seeds=10,
+    seeds=10,
+    full_seeds=20,
 )
 def overlap_leaks(seed: int, scale: str) -> dict[str, float]:
     """Leaky against purged folds, and the purged split with shuffled labels."""
@@ -145,7 +145,6 @@ def _decisions(decoder: StreamingDecoder, data: ndarray, chunk: int) -> list[str
     source="What live use requires.",
     data="one simulated session; 8-30 Hz",
     system="differing_decisions",
-    linear=(),
     holds=(
         at_most("differing_decisions", 0),
         at_most("changed_by_the_future_causal", 0),
@@ -190,14 +189,14 @@ def causality(seed: int, scale: str) -> dict[str, float]:
     source="Motivation of the paper for the idle class.",
     data=SESSIONS,
     system="trained_with_idle",
-    linear=("trained_on_tasks",),
+    baselines=("trained_on_tasks",),
     holds=(
         at_least("false_activations_a_minute", 10.0),
         at_least("trained_with_idle", "trained_on_tasks", margin=0.10),
     ),
     unit="normalised MCC",
-    seeds=5,
-    full_seeds=10,
+    seeds=10,
+    full_seeds=20,
 )
 def idle_matters(seed: int, scale: str) -> dict[str, float]:
     """The tangent-space decoder with and without idle windows in training."""

@@ -102,7 +102,8 @@ def _within(X: xr.DataArray, decoder: object, seed: int) -> ndarray:
     "small network 0.60 to 0.80 on unseen subjects, and Euclidean alignment gains more than 0.03.",
     source="Calibration targets, from the literature on motor imagery.",
     data="14 subjects x 96 trials, 22 electrodes, 8-30 Hz, 0.5 to 3.5 s after the cue; 10 subjects to train, 4 unseen",
-    system="csp_within_subject",
+    system="eegnet_unseen",
+    baselines=("csp_unseen_aligned",),
     linear=("tangent_space_aligned",),
     holds=(
         *between("csp_within_subject", 0.65, 0.85),
@@ -112,6 +113,8 @@ def _within(X: xr.DataArray, decoder: object, seed: int) -> ndarray:
         at_least("gain_of_alignment", 0.03),
     ),
     unit="accuracy",
+    seeds=6,
+    full_seeds=12,
 )
 def realistic_range(seed: int, scale: str) -> dict[str, float]:
     """Accuracies within and across subjects at the default parameters."""
@@ -142,9 +145,11 @@ def realistic_range(seed: int, scale: str) -> dict[str, float]:
     source="Calibration target, from the literature on four-class motor imagery.",
     data="5 subjects x 120 trials, 22 electrodes, 8-30 Hz, 0.5 to 3.5 s after the cue",
     system="csp_within_subject",
-    linear=("tangent_space_within_subject",),
+    baselines=("tangent_space_within_subject",),
     holds=between("csp_within_subject", 0.55, 0.75),
     unit="accuracy",
+    seeds=10,
+    full_seeds=20,
 )
 def four_classes(seed: int, scale: str) -> dict[str, float]:
     """Accuracy within subject with four classes."""
@@ -167,6 +172,8 @@ def four_classes(seed: int, scale: str) -> dict[str, float]:
         *between("background_slope", -1.8, -0.7),
         at_most("alpha_error_hz", 0.5),
     ),
+    seeds=10,
+    full_seeds=20,
 )
 def physiology(seed: int, scale: str) -> dict[str, float]:
     """Task over rest power at C3 and C4, the slope of the background's spectrum, and the alpha peak."""
@@ -217,15 +224,15 @@ def physiology(seed: int, scale: str) -> dict[str, float]:
     source="Negative control.",
     data="preset null: 8 subjects x 96 trials of motor imagery; 4 subjects x 40 trials of emotion, whole trials held out",
     system="csp_within_subject",
-    linear=("tangent_space_within_subject",),
+    baselines=("tangent_space_within_subject", "emotion_log_variance"),
     holds=(
         *between("csp_within_subject", 0.45, 0.55),
         *between("tangent_space_within_subject", 0.45, 0.55),
         *between("emotion_log_variance", 0.45, 0.55),
     ),
     unit="accuracy",
-    seeds=5,
-    full_seeds=10,
+    seeds=10,
+    full_seeds=20,
 )
 def null_preset(seed: int, scale: str) -> dict[str, float]:
     """Accuracy of two decoders on data without class information."""
