@@ -105,7 +105,7 @@ def run(settings: Settings) -> list[Row]:
     epoch = {name: measure.median(values) for name, values in wall.items()}
     spent = {name: measure.median(values) for name, values in cpu.items()}
     calls = {"fit": lambda: _seconds(whole_fit, X, y), "bare": lambda: _seconds(whole_bare, X, y)}
-    whole = {name: measure.median(v) for name, v in measure.interleaved(calls, max(2, settings.n_epochs // 3)).items()}
+    whole = {name: measure.median(v) for name, v in measure.interleaved(calls, settings.n_epochs).items()}
     size = f"{settings.n_trials} windows of {N_CHANNELS} × {N_TIMES}, batches of {BATCH_SIZE}"
     return [
         against(
