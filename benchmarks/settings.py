@@ -36,6 +36,6 @@ class Settings:
     repeats: int = 5
     sparse_gigabytes: float = 20.0
     n_trials: int = 288
-    n_epochs: int = 8
+    n_epochs: int = 20
     seconds: float = 300.0
     peers: bool = True
