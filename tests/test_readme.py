@@ -1,5 +1,6 @@
 """The README says what is true: its example runs, its table is the catalog's, its commands exist."""
 
+import json
 import os
 import re
 from collections import Counter
@@ -10,6 +11,7 @@ import pytest
 from neuropil import catalog
 from neuropil.cli import app
 
+VERDICTS = {"holds": "hold", "undecided": "undecided", "does not hold": "do not hold", "reported": "reported"}
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -49,6 +51,15 @@ def test_the_table_of_families_is_the_catalog(text):
             s.slug for s in systems if s.family == family and not s.working
         ]
     assert Counter(bool(s.paper) for s in systems)[True] == 60
+
+
+def test_verdicts_in_the_readme_are_the_recorded_ones(text):
+    for path in sorted((README.parent / "results").glob("*.json")):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["scale"] == "quick":
+            counts = Counter(claim["verdict"] for claim in document["claims"])
+            said = ", ".join(f"{counts[verdict]} {words}" for verdict, words in VERDICTS.items() if counts[verdict])
+            assert f"| {document['system']} | {said} |" in text
 
 
 def test_commands_in_the_readme_exist(text):
