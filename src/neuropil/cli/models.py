@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
         split: list[str] = typer.Option(
             None, help="Split (own, blocks, chronological, stratified, session, subject); may be given several times."
         ),
-        metric: str = typer.Option(None, help="Metric to rank by, e.g. accuracy, balanced_accuracy, kappa, roc_auc, nmcc."),
+        metric: str = typer.Option(
+            None, help="Metric to rank by, e.g. accuracy, balanced_accuracy, kappa, roc_auc, nmcc."
+        ),
         seeds: int = typer.Option(1, min=1, help="Repetitions with different seeds."),
         mode: Literal["offline", "pseudo-online"] = typer.Option(
             "offline", help="offline (one window a trial) or pseudo-online (sliding windows with an idle class)."

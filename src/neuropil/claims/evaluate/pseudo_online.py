@@ -198,7 +198,8 @@ def causality(seed: int, scale: str) -> dict[str, float]:
     ),
     unit="normalised MCC",
     note="That a decoder without idle training acts falsely is confirmed at every seed; what it loses in normalised MCC is real but "
-    "smaller than claimed: with half of the windows idle, it still gets most task windows right, and normalising halves every difference of MCC.",
+    "smaller than claimed: with half of the windows idle, it still gets most task windows right, and normalising halves every "
+    "difference of MCC.",
     seeds=10,
     full_seeds=20,
 )
