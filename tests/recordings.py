@@ -5,7 +5,8 @@ import pandas as pd
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from neuropil.recording import Recording, irregular_stream, regular_stream
+from neuropil.recording import Recording
+from neuropil.streams import irregular_stream, regular_stream
 
 NAMES = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=8)
 REGULAR_DTYPES = st.sampled_from(["f8", "f4", "f2", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "c8", "c16", "?"])

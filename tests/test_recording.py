@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from neuropil.errors import DataError, UsageError
-from neuropil.recording import Recording, bin_spikes, irregular_stream, regular_stream, stream_bounds
+from neuropil.recording import Recording
+from neuropil.streams import bin_spikes, irregular_stream, regular_stream, stream_bounds
 
 
 def small():

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 
 from neuropil import storage
 from neuropil.errors import DataError
-from neuropil.recording import Recording, irregular_stream, regular_stream
+from neuropil.recording import Recording
 from neuropil.storage import RowReader, StoredArray, whole_folder
+from neuropil.streams import irregular_stream, regular_stream
 from neuropil.windowing import iter_batches, sliding_windows
 from recordings import recordings, regular_streams
 
@@ -196,7 +197,7 @@ def test_a_killed_process_leaves_the_old_recording(tmp_path):
     script = (
         "import os, numpy as np\n"
         "from neuropil import storage\n"
-        "from neuropil.recording import Recording, regular_stream\n"
+        "from neuropil.recording import Recording\nfrom neuropil.streams import regular_stream\n"
         "storage._save_events = lambda *a: os._exit(9)\n"
         f"Recording({{'a': regular_stream(np.ones((9, 1)), 1.0)}}).save({str(path)!r}, overwrite=True)\n"
     )

@@ -13,7 +13,8 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import _safe_indexing
 
 from neuropil.errors import DataError, UsageError
-from neuropil.recording import Recording, irregular_stream, regular_stream
+from neuropil.recording import Recording
+from neuropil.streams import irregular_stream, regular_stream
 from neuropil.windowing import cut, iter_batches, lazy_windows, sliding_windows, windows
 
 SFREQ = 50.0

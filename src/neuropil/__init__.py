@@ -15,8 +15,8 @@ __version__ = "0.1.0"
 
 _FACE = {
     "Recording": "neuropil.recording",
-    "regular_stream": "neuropil.recording",
-    "irregular_stream": "neuropil.recording",
+    "regular_stream": "neuropil.streams",
+    "irregular_stream": "neuropil.streams",
     "windows": "neuropil.windowing",
     "sliding_windows": "neuropil.windowing",
     "iter_batches": "neuropil.windowing",

@@ -13,8 +13,9 @@ import xarray as xr
 from numpy import ndarray
 
 from neuropil.errors import DataError
-from neuropil.recording import Recording, is_regular, regular_stream
+from neuropil.recording import Recording
 from neuropil.signal import filters
+from neuropil.streams import is_regular, regular_stream
 
 
 def bandpass(

@@ -27,7 +27,8 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from neuropil.errors import DataError
-from neuropil.recording import Recording, SampleIndex, is_regular, sample_times
+from neuropil.recording import Recording
+from neuropil.streams import SampleIndex, is_regular, sample_times
 
 FORMAT = 1
 CHUNK_BYTES = 4 << 20

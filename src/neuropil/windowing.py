@@ -21,7 +21,8 @@ from xarray.core import indexing
 
 from neuropil.batches import WindowArray, iter_batches, lazy_windows
 from neuropil.errors import DataError, UsageError
-from neuropil.recording import EVENT_COLUMNS, Recording, is_regular
+from neuropil.recording import EVENT_COLUMNS, Recording
+from neuropil.streams import is_regular
 
 __all__ = ["WindowArray", "cut", "iter_batches", "lazy_windows", "sliding_windows", "windows"]
 
@@ -151,7 +152,8 @@ def windows(
 
     Examples
     --------
-    >>> from neuropil.recording import Recording, regular_stream
+    >>> from neuropil.recording import Recording
+    >>> from neuropil.streams import regular_stream
     >>> eeg = regular_stream(np.zeros((1000, 2)), 250.0)
     >>> events = pd.DataFrame({"onset": [0.5, 2.0], "duration": [1.0, 1.0], "label": ["left", "right"]})
     >>> windows(Recording({"eeg": eeg}, events)).shape

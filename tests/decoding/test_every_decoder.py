@@ -9,7 +9,8 @@ from neuropil import decoding
 from neuropil.evaluate.audit import audit_leaks
 from neuropil.evaluate.splits import make_split
 from neuropil.persistence import load_model, save_model
-from neuropil.recording import Recording, regular_stream
+from neuropil.recording import Recording
+from neuropil.streams import regular_stream
 from neuropil.windowing import windows
 
 SFREQ = 128.0

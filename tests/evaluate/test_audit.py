@@ -17,7 +17,8 @@ from neuropil.evaluate.audit import LeakError, audit_leaks, scrambled
 from neuropil.evaluate.fingerprint import differences, fingerprint, holds_windows
 from neuropil.evaluate.splits import ChronologicalFolds
 from neuropil.networks import TorchClassifier
-from neuropil.recording import Recording, regular_stream
+from neuropil.recording import Recording
+from neuropil.streams import regular_stream
 from neuropil.windowing import sliding_windows, windows
 
 

@@ -20,10 +20,11 @@ from neuropil.evaluate.events import event_metrics
 from neuropil.evaluate.online_split import LeakyFolds, PseudoOnlineSplit, same_times
 from neuropil.evaluate.pseudo_online import evaluate_pseudo_online
 from neuropil.evaluate.subject_tests import compare_subjects
-from neuropil.recording import Recording, regular_stream
+from neuropil.recording import Recording
 from neuropil.signal.filters import butterworth
 from neuropil.simulate.eeg import simulate_motor_imagery
 from neuropil.stream import StreamingDecoder
+from neuropil.streams import regular_stream
 from neuropil.windowing import sliding_windows
 
 EASY = {"preset": "easy", "sfreq": 62.5, "ch_names": ("C3", "Cz", "C4", "CP3", "CP4", "Pz"), "breaks": (3.0, 5.0)}

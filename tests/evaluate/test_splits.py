@@ -24,7 +24,8 @@ from neuropil.evaluate.splits import (
     fold_table,
     make_split,
 )
-from neuropil.recording import Recording, regular_stream
+from neuropil.recording import Recording
+from neuropil.streams import regular_stream
 from neuropil.windowing import sliding_windows, windows
 
 

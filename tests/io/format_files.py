@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 import neuropil.io
-from neuropil.recording import Recording, irregular_stream, regular_stream
+from neuropil.recording import Recording
+from neuropil.streams import irregular_stream, regular_stream
 
 FORMATS = ("fif", "epochs", "edf", "bdf", "vhdr", "set", "nwb", "npz", "zarr")
 

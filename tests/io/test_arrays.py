@@ -7,7 +7,7 @@ import xarray as xr
 
 from neuropil.errors import DataError
 from neuropil.io import from_array, from_trials, read_npz, write_npz
-from neuropil.recording import irregular_stream
+from neuropil.streams import irregular_stream
 from neuropil.windowing import windows
 
 

@@ -13,7 +13,8 @@ from xarray.core import indexing
 import neuropil.io
 from neuropil.errors import DataError, UsageError
 from neuropil.io import epochs_to_windows, from_mne, to_mne, to_mne_epochs
-from neuropil.recording import Recording, regular_stream
+from neuropil.recording import Recording
+from neuropil.streams import regular_stream
 from neuropil.windowing import iter_batches, sliding_windows, windows
 
 KINDS = ["eeg", "stim", "eeg", "mag", "grad", "eog", "eeg", "misc"]

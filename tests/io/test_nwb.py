@@ -11,7 +11,8 @@ from xarray.core import indexing
 import neuropil.io
 from neuropil.errors import DataError, UsageError
 from neuropil.io import read_nwb, write_nwb
-from neuropil.recording import Recording, irregular_stream, regular_stream
+from neuropil.recording import Recording
+from neuropil.streams import irregular_stream, regular_stream
 from neuropil.windowing import iter_batches, sliding_windows
 
 

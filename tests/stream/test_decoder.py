@@ -22,8 +22,9 @@ from neuropil.evaluate.audit import audit_causality
 from neuropil.evaluate.epochs import filtered
 from neuropil.evaluate.events import Decision
 from neuropil.networks import TorchClassifier
-from neuropil.recording import Recording, regular_stream
+from neuropil.recording import Recording
 from neuropil.stream import RingBuffer, StreamingDecoder, replay
+from neuropil.streams import regular_stream
 from neuropil.windowing import sliding_windows
 
 SFREQ = 100.0

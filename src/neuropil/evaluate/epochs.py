@@ -9,8 +9,9 @@ import pandas as pd
 import xarray as xr
 
 from neuropil.errors import DataError
-from neuropil.recording import Recording, stream_bounds
+from neuropil.recording import Recording
 from neuropil.signal.filters import butterworth, causal_filter, zero_phase_filter
+from neuropil.streams import stream_bounds
 from neuropil.windowing import windows
 
 

@@ -18,7 +18,8 @@ import pandas as pd
 
 from neuropil.errors import DataError
 from neuropil.io.files import check_beginning, damaged, existing_file
-from neuropil.recording import Recording, is_regular, regular_stream
+from neuropil.recording import Recording
+from neuropil.streams import is_regular, regular_stream
 
 OPTIONAL = (
     "channel",

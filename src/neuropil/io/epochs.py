@@ -30,7 +30,8 @@ from neuropil.io.mne import (
     subject_of,
     unit_of,
 )
-from neuropil.recording import Recording, regular_stream
+from neuropil.recording import Recording
+from neuropil.streams import regular_stream
 
 EVENT_COORDS = ("event_sample", "event_previous", "event_code", "selection")
 RESERVED = {

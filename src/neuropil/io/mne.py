@@ -25,7 +25,8 @@ from xarray.core import indexing
 
 from neuropil.errors import UsageError
 from neuropil.io.files import readable
-from neuropil.recording import EVENT_COLUMNS, Recording, is_regular, regular_stream
+from neuropil.recording import EVENT_COLUMNS, Recording
+from neuropil.streams import is_regular, regular_stream
 
 DATA_KINDS = ("mag", "grad", "eeg", "csd", "seeg", "ecog", "dbs", "hbo", "hbr", "fnirs_cw_amplitude", "fnirs_od")
 MODALITIES = {

@@ -19,7 +19,8 @@ from xarray.core import indexing
 
 from neuropil.errors import DataError, UsageError, require
 from neuropil.io.files import check_beginning, existing_file, readable
-from neuropil.recording import Recording, irregular_stream, is_regular, regular_stream
+from neuropil.recording import Recording
+from neuropil.streams import irregular_stream, is_regular, regular_stream
 
 WHAT = "an NWB file"
 UNIT_OF_FACTOR = {1.0: "V", 1e-3: "mV", 1e-6: "uV", 1e-9: "nV"}

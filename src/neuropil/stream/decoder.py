@@ -23,8 +23,9 @@ from numpy import ndarray
 from neuropil.errors import DataError, UsageError
 from neuropil.evaluate.events import Decision
 from neuropil.evaluate.predicting import LivePredictor
-from neuropil.recording import Recording, is_regular
+from neuropil.recording import Recording
 from neuropil.signal.filters import StreamingFilter, butterworth
+from neuropil.streams import is_regular
 
 Band = tuple[float | int | None, float | int | None]
 

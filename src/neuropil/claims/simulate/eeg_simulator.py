@@ -172,8 +172,7 @@ def four_classes(seed: int, scale: str) -> dict[str, float]:
         *between("background_slope", -1.8, -0.7),
         at_most("alpha_error_hz", 0.5),
     ),
-    note="The share of subjects with the right sign scatters around 0.9 from seed to seed: the shallowest desynchronisation that a subject "
-    "can have leaves the sign to chance in 96 trials.",
+    note="The share of subjects with the right sign scatters around 0.9 from seed to seed.",
     seeds=10,
     full_seeds=20,
 )

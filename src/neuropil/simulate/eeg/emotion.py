@@ -23,7 +23,7 @@ from jaxtyping import Float64, Int
 from numpy import ndarray
 from numpy.random import Generator
 
-from neuropil.recording import Recording, regular_stream
+from neuropil.recording import Recording
 from neuropil.signal.noise import narrow_band_noise
 from neuropil.simulate.eeg.artefacts import ArtefactMasks, add_artefacts, apply_gains
 from neuropil.simulate.eeg.head import Dipoles, cortical_dipoles, rotate_cap, unit_leadfield
@@ -39,6 +39,7 @@ from neuropil.simulate.eeg.params import (
     provenance,
 )
 from neuropil.simulate.eeg.schedule import draw_schedule, sum_of_windows
+from neuropil.streams import regular_stream
 
 STATES = ("low", "high")
 EMOTION_SOURCES = ("F3", "F4", "T7", "T8", "Pz", "Fz")

@@ -22,7 +22,7 @@ from numpy import ndarray
 from numpy.random import Generator
 
 from neuropil.errors import UsageError
-from neuropil.recording import Recording, regular_stream
+from neuropil.recording import Recording
 from neuropil.signal.noise import narrow_band_noise
 from neuropil.simulate.eeg.artefacts import ArtefactMasks, add_artefacts, apply_gains
 from neuropil.simulate.eeg.head import Dipoles, cortical_dipoles, rotate_cap, unit_leadfield
@@ -38,6 +38,7 @@ from neuropil.simulate.eeg.params import (
     provenance,
 )
 from neuropil.simulate.eeg.schedule import draw_schedule, sum_of_windows
+from neuropil.streams import regular_stream
 
 SOURCES = ("left_hand_area", "right_hand_area", "foot_area", "left_tongue_area", "right_tongue_area")
 SOURCE_SITES = [(46.0, 180.0), (46.0, 0.0), (8.0, 90.0), (66.0, 180.0), (66.0, 0.0)]

@@ -19,10 +19,11 @@ from numpy import ndarray
 from numpy.random import Generator
 
 from neuropil.errors import UsageError
-from neuropil.recording import Recording, regular_stream
+from neuropil.recording import Recording
 from neuropil.signal.noise import narrow_band_noise, power_law_noise
 from neuropil.simulate.eeg.artefacts import half_sine_squared, saccade
 from neuropil.simulate.eeg.params import check_counts, check_rate, check_seed, generator
+from neuropil.streams import regular_stream
 
 BLOCK = 20
 EEG_BAND, EMG_BAND, EOG_BAND = (1.0, 80.0), (15.0, 110.0), (0.3, 10.0)
