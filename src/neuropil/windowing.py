@@ -143,7 +143,8 @@ def windows(
     Returns
     -------
     DataArray of shape (n_windows, n_channels, n_times)
-        Lazy; further columns of the events become per-window coordinates.
+        Lazy; further columns of the events become per-window coordinates. The coordinate `trial` is the events' column of that
+        name, if it holds whole numbers, so that several events of one trial stay together; else the row of the event.
 
     Raises
     ------
@@ -182,7 +183,7 @@ def windows(
                 f"{int((~fits).sum())} of {len(fits)} events lie too close to the edge of recording {k} and were left out.",
                 stacklevel=2,
             )
-        tables.append(events.assign(trial=events.index, _start=starts, _source=k)[fits])
+        tables.append(events.assign(trial=trial_numbers(events), _start=starts, _source=k)[fits])
     table = pd.concat(tables, ignore_index=True)
     if table.empty:
         raise DataError(f"No event leaves room for a window from {tmin} to {tmax} s; choose a shorter window.")
@@ -196,6 +197,13 @@ def windows(
         **{str(c): table[c].to_numpy(dtype=None if table[c].dtype.kind in "biuf" else object) for c in extra},
     }
     return cut(recordings, stream, table["_source"].to_numpy(), table["_start"].to_numpy(), n_times, coords, tmin=tmin)
+
+
+def trial_numbers(events: pd.DataFrame) -> Int[ndarray, " event"]:
+    """Number of the trial that every event belongs to: the column `trial`, if it holds whole numbers, else the row."""
+    if "trial" in events and events["trial"].dtype.kind in "iu":
+        return events["trial"].to_numpy()
+    return events.index.to_numpy()
 
 
 def _chosen_events(recording: Recording, labels: Sequence[str] | None) -> pd.DataFrame:
@@ -249,8 +257,8 @@ def sliding_windows(
     Returns
     -------
     DataArray of shape (n_windows, n_channels, n_times)
-        Lazy; coordinates `share` (of the window covered by its label), `pure` (one class all through), `trial` (index of the event,
-        -1 in idle), and `onset` (start of the window, s).
+        Lazy; coordinates `share` (of the window covered by its label), `pure` (one class all through), `trial` (as in `windows`, -1
+        in idle), and `onset` (start of the window, s).
 
     References
     ----------
@@ -320,11 +328,11 @@ def _label_windows(
     share = np.where(task, whole[np.arange(n_windows), best], n_times - whole.sum(axis=1)) / n_times
     names = np.where(task, np.asarray(classes, dtype=object)[best], idle)
     order = np.argsort(begin, kind="stable")
-    trial = np.full(n_windows, -1)
+    numbers, trial = trial_numbers(events), np.full(n_windows, -1)
     reference = starts + (n_times - 1 if rule == "end" else n_times // 2)
     for c, name in enumerate(classes):
         mine, chosen = order[label[order] == name], task & (best == c)
         at = np.maximum(np.searchsorted(begin[mine], reference[chosen], side="right") - 1, 0)
         over = (end[mine][at] <= starts[chosen]) & (at + 1 < len(mine))
-        trial[chosen] = events.index.to_numpy()[mine][np.where(over, at + 1, at)]
+        trial[chosen] = numbers[mine][np.where(over, at + 1, at)]
     return {"label": names, "trial": trial, "share": share, "pure": share >= 1 - 1e-12}

@@ -160,15 +160,14 @@ def test_the_shipped_readme_names_every_file():
 
 
 def test_descriptions():
-    assert set(TABLE) | {"sim-motor-imagery"} <= set(datasets.names())
+    assert set(TABLE) | {"sim-motor-imagery", "sim-emotion", "sim-eeg-bold"} <= set(datasets.names())
     for name in datasets.names():
         facts = datasets.describe(name)
         if facts["where"] == "registered":
             continue
         assert facts["name"] == name
-        assert all(
-            facts[key] for key in ("title", "modality", "description", "provenance", "licence", "classes", "where")
-        )
+        assert all(facts[key] for key in ("title", "modality", "description", "provenance", "licence", "where"))
+        assert bool(facts["classes"]) == (facts["task"] != "regression")
         assert isinstance(facts["classes"], list)
     assert datasets.describe("scp-healthy")["reference_score"] == 0.887
 
@@ -192,6 +191,45 @@ def test_simulated_motor_imagery_repeats():
     np.testing.assert_array_equal(first[1].stream().values, again[1].stream().values)
     assert set(first[0].events["label"]) == {"left_hand", "right_hand"}
     assert first[0].dataset == "sim-motor-imagery"
+
+
+def test_simulated_sessions_of_a_subject():
+    recordings = datasets.load("sim-motor-imagery", n_subjects=2, n_sessions=2, n_trials=2)
+    assert [(r.subject, r.session) for r in recordings] == [("01", "01"), ("01", "02"), ("02", "01"), ("02", "02")]
+
+
+def test_simulated_emotion_comes_in_windows_that_know_their_trial():
+    options = {"n_subjects": 1, "n_trials": 4, "stimulus_s": 9.0, "seed": 1}
+    (cut,) = datasets.load("sim-emotion", **options)
+    (whole,) = datasets.load("sim-emotion", window_s=None, **options)
+    np.testing.assert_array_equal(cut.stream().values, whole.stream().values)
+    assert set(whole.events["label"]) == {"baseline", "low", "high"}
+    X = neuropil.windows(cut)
+    assert X.shape == (8, 32, 512)
+    assert sorted(set(X["label"].values)) == ["high", "low"]
+    assert X["trial"].values.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    stimuli = whole.events[whole.events["label"] != "baseline"]
+    np.testing.assert_allclose(X["onset"].values, np.add.outer(stimuli["onset"].values, [0.0, 4.0]).ravel())
+    assert X["label"].values.tolist() == np.repeat(stimuli["label"].values, 2).tolist()
+    sliding = neuropil.sliding_windows(cut, length=2.0)
+    assert set(sliding["trial"].values) == {-1, 0, 1, 2, 3}
+    with pytest.raises(UsageError, match=r"window_s must lie between 0 and the 9 s of a stimulus, got 10"):
+        datasets.load("sim-emotion", window_s=10, **options)
+
+
+def test_the_effects_of_simulated_emotion_are_options():
+    one = {"n_subjects": 1, "n_trials": 2, "stimulus_s": 4.0}
+    facts = [
+        datasets.load("sim-emotion", **one, **given)[0].info["params"] for given in ({"inter": 0.6}, {"preset": "null"})
+    ]
+    assert [(f["eff"], f["inter"], f["drift"]) for f in facts] == [(0.2, 0.6, 0.25), (0.0, 0.0, 0.25)]
+
+
+def test_simulated_eeg_and_bold():
+    (scan,) = datasets.load("sim-eeg-bold", n_subjects=1, n_volumes=30)
+    assert scan.dataset == "sim-eeg-bold"
+    assert scan.stream("bold").shape == (30, 4)
+    assert scan.stream("eeg").attrs["sfreq"] == 64.0
 
 
 def test_registering(monkeypatch):

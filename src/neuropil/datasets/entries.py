@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from neuropil.datasets.registry import DatasetInfo, Loader
-from neuropil.datasets.shipped import load_shipped, load_simulated_motor_imagery
+from neuropil.datasets.shipped import load_shipped
+from neuropil.datasets.simulated import load_eeg_bold, load_emotion, load_motor_imagery
 
 ARCHIVE = (
     "Data set of the BCI competitions in the training/test form of the UEA multivariate time series archive, as distributed "
@@ -141,12 +142,13 @@ HAND_DIRECTION = DatasetInfo(
     f"Classes of the test trials are unequal: always 'forward' scores 0.405. {END_TO_END} {SORTED.format('training and test trials')}",
     where="bundled",
 )
-SIMULATED = DatasetInfo(
+GENERATED = "Generated when loaded; the same seed gives the same data."
+MOTOR_IMAGERY = DatasetInfo(
     name="sim-motor-imagery",
     title="Simulated motor imagery with known sources",
     modality="eeg",
     description="Continuous EEG of people who imagine hand movements, simulated from a head model with event-related desynchronisation.",
-    provenance="Generated when loaded; the same seed gives the same data.",
+    provenance=GENERATED,
     licence="BSD-3-Clause",
     n_subjects=4,
     sfreq=125.0,
@@ -156,9 +158,43 @@ SIMULATED = DatasetInfo(
     "neuropil.simulate.eeg.simulate_motor_imagery.",
     where="simulated",
 )
+EMOTION = DatasetInfo(
+    name="sim-emotion",
+    title="Simulated emotional states in windows of long stimuli",
+    modality="eeg",
+    description="Continuous EEG of people who watch stimuli of 28 s in a low or a high state, which changes the power of rhythms; every "
+    "stimulus is cut into windows of 4 s.",
+    provenance=GENERATED,
+    licence="BSD-3-Clause",
+    n_subjects=4,
+    sfreq=128.0,
+    classes=("low", "high"),
+    chance=0.5,
+    notes="Windows of one stimulus resemble each other, whatever the state: only splits that keep trials together measure anything (all "
+    "of neuropil's do). Options: n_subjects, n_sessions, n_trials, eff (marginal effect), inter (interaction), drift, stimulus_s, window_s "
+    "(none keeps whole stimuli and baselines), ch_names, sfreq, seed, preset; the truth comes with "
+    "neuropil.simulate.eeg.simulate_emotion.",
+    where="simulated",
+)
+EEG_BOLD = DatasetInfo(
+    name="sim-eeg-bold",
+    title="Simulated EEG with the BOLD signal of four regions",
+    modality="eeg",
+    description="Resting EEG whose rhythms drive the haemodynamic responses of four regions; streams 'eeg' and 'bold', one event a volume.",
+    provenance=GENERATED,
+    licence="BSD-3-Clause",
+    n_subjects=4,
+    sfreq=64.0,
+    task="regression",
+    notes="The target is the stream 'bold'; there are no classes. Options: n_subjects, n_sessions, n_volumes, ch_names, sfreq, seed, tr, "
+    "preset; the truth comes with neuropil.simulate.eeg.simulate_eeg_bold.",
+    where="simulated",
+)
 
 SHIPPED = (SCP_HEALTHY, SCP_ALS, FINGER_MOVEMENTS, HAND_DIRECTION)
 ENTRIES: tuple[tuple[DatasetInfo, Loader], ...] = (
     *((info, partial(load_shipped, info.name)) for info in SHIPPED),
-    (SIMULATED, load_simulated_motor_imagery),
+    (MOTOR_IMAGERY, load_motor_imagery),
+    (EMOTION, load_emotion),
+    (EEG_BOLD, load_eeg_bold),
 )

@@ -1,4 +1,4 @@
-"""Loading what comes with the package: the bundled arrays and the simulated sets."""
+"""Loading the arrays that come with the package."""
 
 from __future__ import annotations
 
@@ -113,29 +113,3 @@ def standard_positions(channels: list[str]) -> np.ndarray:
     montage = mne.channels.make_standard_montage("colin27_1005" if "colin27_1005" in known else "standard_1005")
     info = mne.create_info(channels, 100.0, "eeg").set_montage(montage)
     return np.stack([channel["loc"][:3] for channel in info["chs"]])
-
-
-def load_simulated_motor_imagery(
-    n_subjects: int = 4,
-    n_sessions: int = 1,
-    n_trials: int = 40,
-    classes: tuple[str, ...] = ("left_hand", "right_hand"),
-    ch_names: str = "bci2a",
-    sfreq: float = 125.0,
-    seed: int = 0,
-    preset: str = "default",
-) -> list[Recording]:
-    """Simulated continuous sessions, one recording each."""
-    from neuropil.simulate.eeg import simulate_motor_imagery
-
-    recordings, _ = simulate_motor_imagery(
-        n_subjects=n_subjects,
-        n_sessions=n_sessions,
-        n_trials=n_trials,
-        classes=classes,
-        ch_names=ch_names,
-        sfreq=sfreq,
-        seed=seed,
-        preset=preset,
-    )
-    return [recording.copy(dataset="sim-motor-imagery") for recording in recordings]
