@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
-from neuropil.alignment import EuclideanAlignment
+from neuropil.alignment import EuclideanAlignment, RiemannianAlignment, shrunk_covariances
+from neuropil.errors import DataError
 from neuropil.persistence import load_model, save_model
 
 
@@ -75,3 +76,45 @@ def test_saving_keeps_the_references(tmp_path):
     alignment = EuclideanAlignment().fit(X, groups=groups)
     loaded = load_model(save_model(alignment, tmp_path / "model"))
     np.testing.assert_array_equal(loaded.reference_["b"], alignment.reference_["b"])
+
+
+def test_riemannian_training_windows_get_identity_geometric_mean_in_every_group():
+    from pyriemann.geometry.mean import mean_riemann
+
+    X, groups = windows(n=40), np.repeat(["a", "b"], 20)
+    alignment = RiemannianAlignment()
+    aligned = alignment.fit_transform(X, groups=groups)
+    for group in ("a", "b"):
+        shrunk = shrunk_covariances(X[groups == group])
+        np.testing.assert_allclose(alignment.reference_[group], mean_riemann(shrunk), rtol=1e-8)
+        whitening = np.linalg.inv(sqrtm(alignment.reference_[group])).real
+        np.testing.assert_allclose(mean_riemann(whitening @ shrunk @ whitening), np.eye(4), atol=1e-6)
+        np.testing.assert_allclose(aligned[groups == group], whitening @ X[groups == group], rtol=1e-4, atol=1e-7)
+
+
+@given(st.integers(1, 11))
+def test_riemannian_alignment_never_looks_ahead(k):
+    X = windows()
+    changed = X.copy()
+    changed[k:] *= 7
+    alignment = RiemannianAlignment().fit(X)
+    np.testing.assert_array_equal(alignment.transform(X)[:k], alignment.transform(changed)[:k])
+    running = alignment.streaming()
+    np.testing.assert_allclose(np.stack([running.push(x) for x in X]), alignment.transform(X), rtol=1e-9)
+
+
+def test_one_loud_window_moves_the_geometric_mean_less():
+    X = windows(n=30)
+    loud = X.copy()
+    loud[3] *= 100
+    for transformer, largest in ((EuclideanAlignment(), np.inf), (RiemannianAlignment(), 2.0)):
+        clean, moved = (np.trace(transformer.fit(data).reference_[""]) for data in (X, loud))
+        assert moved / clean < largest
+        if transformer.__class__ is EuclideanAlignment:
+            assert moved / clean > 50
+
+
+def test_riemannian_alignment_refuses_missing_rank():
+    X = windows()
+    with pytest.raises(DataError, match="have rank 3 in 4 channels"):
+        RiemannianAlignment().fit(X - X.mean(axis=1, keepdims=True))

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy import ndarray
-from sklearn.base import ClassifierMixin
+from sklearn.base import ClassifierMixin, RegressorMixin
 
 from neuropil.errors import DataError
 from neuropil.estimators import Estimator
-from neuropil.signature import Signature
+from neuropil.signature import Signature, coordinate
 
 if TYPE_CHECKING:
     import torch
@@ -114,6 +114,10 @@ class TorchEstimator(Estimator):
         """Scalars of a batch; `loss` is minimised."""
         raise NotImplementedError(f"{type(self).__name__} must define the abstract losses(module, batch).")
 
+    def fit_options(self) -> dict[str, Any]:
+        """Further arguments of `neuropil.train.fit`: an optimiser, a schedule, what the best epoch is chosen by."""
+        return {}
+
     def prepare_fit(self, X: ndarray, groups: ndarray | None) -> ndarray:
         """What happens to training windows before the network (alignment, scaling); learned things are set here."""
         return X
@@ -129,37 +133,103 @@ class TorchEstimator(Estimator):
 
     def _fit_network(self, X: ndarray, y: ndarray, groups: ndarray | None, strata: ndarray | None = None) -> Self:
         """Build and train on prepared windows and encoded targets; sets everything that ends in `_`."""
-        from sklearn.utils import check_random_state
-
         from neuropil import train
 
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        chosen, held = np.arange(len(X)), None
-        if self.validation:
-            rng = np.random.default_rng(seed)
-            chosen, held = validation_split(y if strata is None else strata, groups, self.validation, rng)
+        seed = self._seed()
+        chosen, held = self._hold_out(y if strata is None else strata, groups, seed)
         X = self.prepare_fit(X, groups)
         with train.seeded(seed):
             self.module_ = self.build(self.signature_)
-            result = train.fit(
-                self.module_,
-                self.losses,
-                self._tensors(X[chosen], y[chosen]),
-                validation=None if held is None else self._tensors(X[held], y[held]),
-                max_epochs=self.max_epochs,
-                batch_size=self.batch_size,
-                lr=self.lr,
-                weight_decay=self.weight_decay,
-                patience=self.patience,
-                seed=seed,
-                device=self.device,
-                checkpoint=self.checkpoint,
-                progress=self.progress,
-                title=type(self).__name__,
+            self._train(
+                self._tensors(X[chosen], y[chosen]), None if held is None else self._tensors(X[held], y[held]), seed
             )
-        self.history_, self.best_epoch_, self.interrupted_ = result
         self.n_parameters_ = sum(p.numel() for p in self.module_.parameters() if p.requires_grad)
         return self
+
+    def _train(
+        self, data: dict[str, torch.Tensor], validation: dict[str, torch.Tensor] | None, seed: int, **options: Any
+    ) -> None:
+        """Train `module_` by the one loop, and keep what it returns."""
+        from neuropil import train
+
+        settings = {
+            "max_epochs": self.max_epochs,
+            "batch_size": self.batch_size,
+            "lr": self.lr,
+            "weight_decay": self.weight_decay,
+            "patience": self.patience,
+            "device": self.device,
+            "checkpoint": self.checkpoint,
+            "progress": self.progress,
+            "title": type(self).__name__,
+        }
+        result = train.fit(
+            self.module_,
+            self.losses,
+            data,
+            validation=validation,
+            seed=seed,
+            **{**settings, **self.fit_options(), **options},
+        )
+        self.history_, self.best_epoch_, self.interrupted_ = result
+
+    def _seed(self) -> int:
+        from sklearn.utils import check_random_state
+
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _hold_out(self, strata: ndarray, groups: ndarray | None, seed: int) -> tuple[ndarray, ndarray | None]:
+        """Indices of training and, where `validation` asks for some, of validation windows."""
+        if not self.validation:
+            return np.arange(len(strata)), None
+        return validation_split(strata, groups, self.validation, np.random.default_rng(seed))
+
+    def finetune(self, X: Any, y: Any = None, groups: Any = None, **options: Any) -> Self:
+        """A copy of this fitted network, trained on for windows of one more subject or session; this one stays as it is.
+
+        Parameters
+        ----------
+        X, y, groups :
+            As for `fit`: the same channels, rate and length, and no class that the network does not know.
+        **options
+            Arguments of `neuropil.train.fit` that differ from those of `fit`, such as `lr` and `max_epochs`.
+
+        Returns
+        -------
+        TorchEstimator
+            Fitted; its history is that of the further training.
+
+        Raises
+        ------
+        DataError
+            If the windows do not match, or carry an unknown class.
+        """
+        from copy import deepcopy
+
+        from neuropil import train
+
+        tuned = deepcopy(self)
+        array, groups = tuned._predict_data(X), tuned._groups(X, groups)
+        targets, strata = tuned._more_targets(X, y, len(array))
+        seed = tuned._seed()
+        chosen, held = tuned._hold_out(strata, groups, seed)
+        array = tuned.prepare_more(array, groups)
+        with train.seeded(seed):
+            tuned._train(
+                tuned._tensors(array[chosen], targets[chosen]),
+                None if held is None else tuned._tensors(array[held], targets[held]),
+                seed,
+                **options,
+            )
+        return tuned
+
+    def prepare_more(self, X: ndarray, groups: ndarray | None) -> ndarray:
+        """What happens to further training windows before the network; by default as when predicting."""
+        return self.prepare_predict(X, groups)
+
+    def _more_targets(self, X: Any, y: Any, n_windows: int) -> tuple[ndarray, ndarray]:
+        """Encoded targets of further training windows, and what validation windows are balanced by."""
+        raise NotImplementedError(f"{type(self).__name__} must define how further targets are encoded.")
 
     def _run(self, X: Any, groups: Any = None, forward: Any = None, batch_size: int = 256) -> ndarray:
         """Output of the network (or of `forward(batch)`) for windows, in evaluation mode, without gradients."""
@@ -219,6 +289,24 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
             self.class_weights_ = len(encoded) / (len(counts) * counts)
         return self._fit_network(array, encoded, groups)
 
+    def _more_targets(self, X: Any, y: Any, n_windows: int) -> tuple[ndarray, ndarray]:
+        y = coordinate(X, "label") if y is None else y
+        if y is None:
+            raise DataError("Expected labels, got none; pass y or windows with a coordinate 'label'.")
+        labels = np.asarray(y)
+        if labels.shape != (n_windows,):
+            raise DataError(
+                f"Expected one label for each of the {n_windows} windows, got labels of shape {labels.shape}."
+            )
+        unknown = sorted(set(labels.tolist()) - set(self.classes_.tolist()), key=str)
+        if unknown:
+            raise DataError(
+                f"The network was fitted on the classes {', '.join(map(str, self.classes_))}, got {', '.join(map(str, unknown))}; "
+                "leave these windows out or fit a new one."
+            )
+        encoded = np.searchsorted(self.classes_, labels)
+        return encoded, encoded
+
     def predict_proba(self, X: Any, groups: Any = None) -> ndarray:
         """Probability of every class, shape (n_windows, n_classes)."""
         from scipy.special import softmax
@@ -229,3 +317,46 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
         """Class of every window, shape (n_windows,)."""
         best = self.predict_proba(X, groups).argmax(axis=1)
         return self.classes_[best]
+
+
+class TorchRegressor(RegressorMixin, TorchEstimator):
+    """A network that predicts numbers for every window; its module returns shape (n_windows, n_targets).
+
+    Training minimises the mean squared error. Targets of shape (n_windows,) come back in that shape.
+
+    Attributes
+    ----------
+    n_targets_ : int
+        Targets of a window.
+    """
+
+    def losses(self, module: nn.Module, batch: dict[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        from torch.nn.functional import mse_loss
+
+        return {"loss": mse_loss(module(batch["X"]), batch["y"])}
+
+    def fit(self, X: Any, y: Any = None, groups: Any = None) -> Self:
+        """Train on windows of shape (n_windows, n_channels, n_times) and targets (n_windows,) or (n_windows, n_targets)."""
+        array, targets, groups = self._fit_data(X, y, groups)
+        targets = self._columns(targets)
+        self.single_target_, self.n_targets_ = np.ndim(y) == 1, targets.shape[1]
+        return self._fit_network(array, targets, groups, strata=np.zeros(len(array)))
+
+    def predict(self, X: Any, groups: Any = None) -> ndarray:
+        """Targets of every window, shape (n_windows, n_targets) or, if fitted so, (n_windows,)."""
+        values = self._run(X, groups).astype(np.float64)
+        return values[:, 0] if self.single_target_ else values
+
+    def _columns(self, targets: ndarray) -> ndarray:
+        if targets.ndim > 2:
+            raise DataError(f"Expected targets of shape (n_windows, n_targets), got {targets.shape}.")
+        return targets.reshape(len(targets), -1).astype(np.float32)
+
+    def _more_targets(self, X: Any, y: Any, n_windows: int) -> tuple[ndarray, ndarray]:
+        targets = self._columns(np.asarray(y, dtype=float))
+        if targets.shape != (n_windows, self.n_targets_) or not np.isfinite(targets).all():
+            raise DataError(
+                f"Expected finite targets of shape {(n_windows, self.n_targets_)}, got shape {targets.shape}; give what the "
+                "network was fitted on."
+            )
+        return targets, np.zeros(n_windows)

@@ -1,8 +1,8 @@
 """The one training loop: devices, precision, data parallelism, early stopping, checkpoints, progress.
 
 A system brings a module and a function `losses(module, batch)`; `fit` does the rest on Lightning Fabric. Without validation data
-the last epoch is kept; with them the epoch of the lowest validation loss. A Ctrl-C ends the training and keeps what is best so
-far. With `checkpoint`, a run that was cut off goes on where it stood and ends with the same numbers.
+the last epoch is kept; with them the epoch of the lowest validation loss, or of the highest of another entry. A Ctrl-C ends the
+training and keeps what is best so far. With `checkpoint`, a run that was cut off goes on where it stood and ends with the same numbers.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from lightning_fabric import Fabric
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from neuropil.errors import DataError
+from neuropil.errors import DataError, UsageError
 from neuropil.progress import epochs_bar
 
 Batch = dict[str, Tensor]
@@ -35,7 +36,8 @@ class FitResult(NamedTuple):
     """What a training run was."""
 
     history: list[dict[str, float]]
-    """One row an epoch: `epoch`, mean `loss` and further entries of `losses`, the same with `validation_` in front, `seconds`."""
+    """One row an epoch: `epoch`, mean `loss` and further entries of `losses`, the same with `validation_` in front, what `each_epoch`
+    returned, `seconds`."""
     best_epoch: int
     """Epoch (from 0) whose parameters the module has now; -1 if none was completed."""
     interrupted: bool
@@ -178,6 +180,8 @@ def fit(
     max_grad_norm: float | None = None,
     make_optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None,
     make_scheduler: Callable[[torch.optim.Optimizer, int], torch.optim.lr_scheduler.LRScheduler] | None = None,
+    monitor: str = "loss",
+    each_epoch: Callable[[nn.Module, int], Mapping[str, float] | None] | None = None,
     seed: int = 0,
     device: str = "cpu",
     precision: Any = "32-true",
@@ -200,19 +204,24 @@ def fit(
     max_epochs, batch_size, lr, weight_decay :
         Adam (AdamW with weight decay) unless `make_optimizer` says otherwise.
     patience : int, optional
-        Stop after so many epochs without a lower validation loss.
+        Stop after so many epochs without a better monitored value.
     max_grad_norm : float, optional
         Clip gradients to this norm.
     make_optimizer : callable, optional
         `make_optimizer(module)` returns the optimiser.
     make_scheduler : callable, optional
-        `make_scheduler(optimizer, n_steps)` returns a learning-rate schedule, stepped once a batch.
+        `make_scheduler(optimizer, n_steps)` returns a learning-rate schedule, stepped once a batch; `ReduceLROnPlateau` is stepped once
+        an epoch with the validation loss (the training loss where there is no validation).
+    monitor : str, default "loss"
+        Entry of `losses` on the validation data by which the best epoch is chosen: the lowest loss, or the highest of anything else.
+    each_epoch : callable, optional
+        `each_epoch(module, epoch)`, called in evaluation mode and without gradients; what it returns is recorded in the history.
     seed : int
         Of the order of batches and, through `seeded`, of dropout.
     device, precision : str
         As Lightning Fabric names them ("cpu", "cuda", "auto"; "32-true", "bf16-mixed" ...).
     fabric : Fabric, optional
-        A launched Fabric for several devices; every process then sees its share of each batch.
+        A launched Fabric for several devices; every process then sees its share of each batch, and the module stays on its device.
     checkpoint : path-like, optional
         File that keeps the state after every epoch; a run that finds its file goes on from it, and deletes it when it is done.
     progress : bool, optional
@@ -226,14 +235,17 @@ def fit(
     ------
     DataError
         If the loss stops being a finite number, or the checkpoint belongs to another run.
+    UsageError
+        If `losses` has no entry of the monitored name.
     """
+    own_fabric = fabric is None
     fabric = fabric or Fabric(accelerator=device, devices=1, precision=precision)
     optimizer = make_optimizer(module) if make_optimizer else _adam(module, lr, weight_decay)
     n_rows, plain = _n_rows(data), module
     n_batches = -(-n_rows // batch_size)
     scheduler = make_scheduler(optimizer, max_epochs * n_batches) if make_scheduler else None
     generator = torch.Generator().manual_seed(seed)
-    facts: dict[str, Any] = {"epoch": 0, "history": [], "best_epoch": -1, "best_loss": float("inf")}
+    facts: dict[str, Any] = {"epoch": 0, "history": [], "best_epoch": -1, "best_value": float("inf")}
     best: Batch | None = None
     saved = None
     if checkpoint is not None:
@@ -243,13 +255,13 @@ def fit(
             "weight_decay": weight_decay,
             "seed": seed,
             "precision": str(precision),
+            "monitor": monitor,
         }
         saved = _Checkpoint(Path(checkpoint), _run_name(module, data, **settings))
         found = saved.read(module, optimizer, generator)
         if found:
             facts, best = found
-            for _ in range(facts["epoch"] * n_batches if scheduler else 0):
-                scheduler.step()  # type: ignore[union-attr]
+            _catch_up(scheduler, facts["history"], n_batches)
     wrapped, optimizer = fabric.setup(module, optimizer)
     data = {k: v.to(fabric.device) for k, v in data.items()}
     validation = {k: v.to(fabric.device) for k, v in validation.items()} if validation else None
@@ -271,11 +283,16 @@ def fit(
                     )
                 if validation is not None:
                     row |= _validate(wrapped, losses, validation, max(batch_size, 64))
-                    if row["validation_loss"] < facts["best_loss"]:
-                        facts |= {"best_loss": row["validation_loss"], "best_epoch": epoch}
+                    value = _monitored(row, monitor)
+                    if value < facts["best_value"]:
+                        facts |= {"best_value": value, "best_epoch": epoch}
                         best = {k: v.detach().cpu().clone() for k, v in plain.state_dict().items()}
                 else:
                     facts["best_epoch"] = epoch
+                if isinstance(scheduler, ReduceLROnPlateau):
+                    scheduler.step(row.get("validation_loss", row["loss"]))
+                if each_epoch is not None:
+                    row |= _observe(plain, epoch, each_epoch)
                 facts["history"].append({"epoch": epoch, **row, "seconds": time.perf_counter() - began})
                 facts["epoch"] = epoch + 1
                 if saved and fabric.is_global_zero:
@@ -287,13 +304,39 @@ def fit(
                 f"Training was interrupted in epoch {facts['epoch']} of {max_epochs}; the best state so far is kept.",
                 stacklevel=2,
             )
-    plain.cpu()
+    if own_fabric:
+        plain.cpu()
     if best is not None:
         plain.load_state_dict(best)
     if saved and not interrupted and fabric.is_global_zero:
         saved.path.unlink(missing_ok=True)
     plain.eval()
     return FitResult(facts["history"], facts["best_epoch"], interrupted)
+
+
+def _monitored(row: Mapping[str, float], monitor: str) -> float:
+    """The monitored value of an epoch, negated where higher is better."""
+    name = f"validation_{monitor}"
+    if name not in row:
+        known = ", ".join(key.removeprefix("validation_") for key in row if key.startswith("validation_"))
+        raise UsageError(f"The best epoch cannot be chosen by {monitor!r}: the losses are {known}.")
+    return row[name] if monitor == "loss" else -row[name]
+
+
+def _observe(module: nn.Module, epoch: int, each_epoch: Callable[..., Mapping[str, float] | None]) -> dict[str, float]:
+    module.eval()
+    with torch.inference_mode():
+        return dict(each_epoch(module, epoch) or {})
+
+
+def _catch_up(scheduler: Any, history: list[dict[str, float]], n_batches: int) -> None:
+    """Bring a new schedule to where the recorded epochs left it."""
+    if isinstance(scheduler, ReduceLROnPlateau):
+        for row in history:
+            scheduler.step(row.get("validation_loss", row["loss"]))
+    elif scheduler is not None:
+        for _ in range(len(history) * n_batches):
+            scheduler.step()
 
 
 def _adam(module: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
@@ -324,7 +367,7 @@ def _train_epoch(
         if max_grad_norm is not None:
             fabric.clip_gradients(module, optimizer, max_norm=max_grad_norm)
         optimizer.step()
-        if scheduler is not None:
+        if scheduler is not None and not isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step()
         means.add(terms, _n_rows(batch))
     return means.read()

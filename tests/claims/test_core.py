@@ -71,7 +71,7 @@ def test_an_experiment_must_measure_what_is_compared():
 
 def test_planned_systems_have_no_claims_yet():
     with pytest.raises(UsageError, match="planned, not yet working"):
-        claims_of("agtcnet")
+        claims_of("hymad")
 
 
 def test_every_claim_about_a_network_faces_a_tuned_linear_baseline():

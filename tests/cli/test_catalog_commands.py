@@ -29,20 +29,20 @@ def test_show_describes_working_and_planned_systems():
         assert part in text
     document = json.loads(neuropil("show", "dbconformer", "--json").stdout)
     assert document["claims"]
-    planned = neuropil("show", "agtcnet")
+    planned = neuropil("show", "hymad")
     assert planned.returncode == 0
     assert "Planned" in planned.stdout
 
 
 @pytest.mark.parametrize(
     "command",
-    [("reproduce", "agtcnet"), ("compare", "scp-healthy", "agtcnet"), ("fit", "agtcnet", "scp-healthy", "-o", "model")],
+    [("reproduce", "hymad"), ("compare", "scp-healthy", "hymad"), ("fit", "hymad", "scp-healthy", "-o", "model")],
 )
 def test_planned_systems_answer_with_one_sentence(command, tmp_path):
     done = neuropil(*command, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.strip().count("\n") == 0
-    assert "AGTCNet (agtcnet) is planned, not yet working" in done.stderr
+    assert "HyMAD (hymad) is planned, not yet working" in done.stderr
     assert not list(tmp_path.iterdir())
 
 

@@ -152,7 +152,7 @@ def test_parameters_come_back_as_given(decoder):
         (
             {"alignment": "riemann"},
             UsageError,
-            "alignment must be one of 'euclidean', 'transductive', 'none', got 'riemann'",
+            "alignment must be one of 'euclidean', 'transductive', 'riemannian', 'none', got 'riemann'",
         ),
     ],
 )

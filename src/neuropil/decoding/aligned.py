@@ -12,12 +12,12 @@ from numpy import ndarray
 from scipy.special import softmax
 from torch import Tensor, nn
 
-from neuropil.alignment import EuclideanAlignment, RunningReference
+from neuropil.alignment import EuclideanAlignment, RiemannianAlignment
 from neuropil.errors import DataError, UsageError
 from neuropil.networks import TorchClassifier
 from neuropil.signature import Signature, coordinate
 
-ALIGNMENTS = ("euclidean", "transductive", "none")
+ALIGNMENTS = ("euclidean", "transductive", "riemannian", "none")
 
 
 def check_name(argument: str, value: str, names: tuple[str, ...]) -> None:
@@ -42,6 +42,7 @@ class AlignedClassifier(TorchClassifier):
       running mean over the windows of their group in the order given, up to and including the present one. Every call of a predicting
       method starts this mean anew.
     - ``'transductive'``: windows to predict are whitened by the mean over all windows of their group in the call, the future included.
+    - ``'riemannian'``: as 'euclidean', with the geometric mean of covariances.
     - ``'none'``: all windows are divided by one number, the standard deviation of the training windows.
 
     Attributes
@@ -59,7 +60,7 @@ class AlignedClassifier(TorchClassifier):
         if self.alignment == "none":
             self.scale_, self.reference_ = float(np.std(X, dtype=np.float64)), {}
             return X / self.scale_
-        self.alignment_ = EuclideanAlignment(transductive=self.alignment == "transductive")
+        self.alignment_ = self._new_alignment()
         aligned = self.alignment_.fit_transform(X, groups=groups)
         self.reference_ = self.alignment_.reference_
         return aligned
@@ -68,6 +69,17 @@ class AlignedClassifier(TorchClassifier):
         if self.alignment == "none":
             return X / self.scale_
         return self.alignment_.transform(X, groups=groups)
+
+    def prepare_more(self, X: ndarray, groups: ndarray | None) -> ndarray:
+        """Further training windows: known as a whole, as training windows are."""
+        if self.alignment == "none":
+            return X / self.scale_
+        return self._new_alignment().fit_transform(X, groups=groups)
+
+    def _new_alignment(self) -> EuclideanAlignment:
+        if self.alignment == "riemannian":
+            return RiemannianAlignment()
+        return EuclideanAlignment(transductive=self.alignment == "transductive")
 
     def streaming(self) -> LiveNetwork:
         """The fitted network for one live session: `push(window)` gives the probabilities that `predict_proba` would."""
@@ -116,17 +128,19 @@ class LiveNetwork:
     Parameters
     ----------
     classifier : AlignedClassifier
-        Fitted, with the alignment 'euclidean' or 'none'.
+        Fitted, with an alignment that is not transductive.
     """
 
     def __init__(self, classifier: AlignedClassifier) -> None:
         self._module = classifier.module_.eval()
-        self._scale = None if classifier.alignment == "euclidean" else classifier.scale_
-        self._reference = RunningReference()
+        self._scale = classifier.scale_ if classifier.alignment == "none" else None
+        self._reference = None if classifier.alignment == "none" else classifier.alignment_.streaming()
 
     def push(self, window: Real[ndarray, "channel time"]) -> Float64[ndarray, " class"]:
         """Probabilities of the classes for one window of shape (n_channels, n_times)."""
-        ready = self._reference.push(window) if self._scale is None else window / self._scale
+        ready = (
+            window / self._scale if self._reference is None else self._reference.push(np.asarray(window, dtype=float))
+        )
         with torch.inference_mode():
             logits = self._module(torch.from_numpy(ready.astype(np.float32))[None])[0]
         return softmax(logits.numpy().astype(np.float64))

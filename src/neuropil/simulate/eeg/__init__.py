@@ -10,11 +10,8 @@ of the 10-10 system (`montage_1010`). Rhythms are Gaussian, without phase lockin
 information about classes; absolute accuracies are not those of real recordings.
 """
 
-from neuropil.simulate.eeg.artefacts import ArtefactMasks
-from neuropil.simulate.eeg.bold import EegBoldTruth, simulate_eeg_bold
-from neuropil.simulate.eeg.emotion import EmotionTruth, simulate_emotion
-from neuropil.simulate.eeg.head import Dipoles, sphere_leadfield
-from neuropil.simulate.eeg.montage import (
+from neuropil.signal.graphs import grid_graph
+from neuropil.signal.montage import (
     BOLD10,
     CH22,
     DEAP32,
@@ -22,9 +19,12 @@ from neuropil.simulate.eeg.montage import (
     NEUROBOLT26,
     SEED62,
     channel_names,
-    grid_graph,
     montage_1010,
 )
+from neuropil.simulate.eeg.artefacts import ArtefactMasks
+from neuropil.simulate.eeg.bold import EegBoldTruth, simulate_eeg_bold
+from neuropil.simulate.eeg.emotion import EmotionTruth, simulate_emotion
+from neuropil.simulate.eeg.head import Dipoles, sphere_leadfield
 from neuropil.simulate.eeg.motor_imagery import MotorImageryTruth, class_table, simulate_motor_imagery
 from neuropil.simulate.eeg.ongoing import Head
 from neuropil.simulate.eeg.params import PRESETS, SimParams

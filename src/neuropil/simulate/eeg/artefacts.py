@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float32, Float64
 from numpy import ndarray
 from numpy.random import Generator
 
+from neuropil.signal.montage import montage_1010, sphere_point
 from neuropil.signal.noise import power_law_noise
-from neuropil.simulate.eeg.montage import montage_1010, sphere_point
 from neuropil.simulate.eeg.params import SimParams
 
 EYE_SITE = (100.0, 90.0)

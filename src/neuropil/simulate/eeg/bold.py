@@ -22,10 +22,10 @@ from scipy.signal import fftconvolve
 from neuropil.errors import UsageError
 from neuropil.recording import Recording
 from neuropil.signal.hrf import double_gamma_hrf
+from neuropil.signal.montage import channel_names, montage_1010
 from neuropil.signal.noise import narrow_band_noise, power_law_noise
 from neuropil.simulate.eeg.artefacts import ArtefactMasks, add_artefacts, apply_gains
 from neuropil.simulate.eeg.head import Dipoles, cortical_dipoles, rotate_cap, unit_leadfield
-from neuropil.simulate.eeg.montage import channel_names, montage_1010
 from neuropil.simulate.eeg.ongoing import Head, draw_head, ongoing_activity
 from neuropil.simulate.eeg.params import SimParams, check_counts, check_rate, check_seed, generator, provenance
 from neuropil.streams import regular_stream

@@ -22,7 +22,7 @@ from numpy.random import Generator
 from scipy.spatial.transform import Rotation
 
 from neuropil.errors import UsageError
-from neuropil.simulate.eeg.montage import HEAD_RADIUS, sphere_point
+from neuropil.signal.montage import HEAD_RADIUS, sphere_point
 
 SHELL_RADII = (0.90, 0.92, 0.97, 1.00)
 SHELL_CONDUCTIVITIES = (0.33, 1.0, 0.004, 0.33)

@@ -23,10 +23,10 @@ from numpy.random import Generator
 
 from neuropil.errors import UsageError
 from neuropil.recording import Recording
+from neuropil.signal.montage import channel_names, montage_1010
 from neuropil.signal.noise import narrow_band_noise
 from neuropil.simulate.eeg.artefacts import ArtefactMasks, add_artefacts, apply_gains
 from neuropil.simulate.eeg.head import Dipoles, cortical_dipoles, rotate_cap, unit_leadfield
-from neuropil.simulate.eeg.montage import channel_names, montage_1010
 from neuropil.simulate.eeg.ongoing import Head, draw_head, ongoing_activity
 from neuropil.simulate.eeg.params import (
     SimParams,

@@ -9,6 +9,7 @@ from jaxtyping import Float32, Float64
 from numpy import ndarray
 from numpy.random import Generator
 
+from neuropil.signal.montage import montage_1010
 from neuropil.signal.noise import narrow_band_noise, power_law_noise
 from neuropil.simulate.eeg.head import (
     HEAD_RADIUS,
@@ -18,7 +19,6 @@ from neuropil.simulate.eeg.head import (
     rotate_cap,
     sphere_leadfield,
 )
-from neuropil.simulate.eeg.montage import montage_1010
 from neuropil.simulate.eeg.params import SimParams
 
 ALPHA_SITES = [(85.0, -70.0), (85.0, -110.0), (65.0, -70.0), (65.0, -110.0)]

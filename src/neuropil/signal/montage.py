@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64
 from numpy import ndarray
 
 from neuropil.errors import UsageError
@@ -89,15 +89,15 @@ def _unit_positions() -> dict[str, ndarray]:
 
 def _mirrored(name: str, positions: dict[str, ndarray]) -> ndarray:
     """Make the montage symmetric to the last bit: the left half is the mirror image of the right half."""
-    site, number = _site(name)
+    letters, number = site(name)
     if number == 0:
         return positions[name] * [0, 1, 1]
     if number % 2 == 0:
         return positions[name]
-    return positions[f"{site}{number + 1}"] * [-1, 1, 1]
+    return positions[f"{letters}{number + 1}"] * [-1, 1, 1]
 
 
-def _site(name: str) -> tuple[str, int]:
+def site(name: str) -> tuple[str, int]:
     """Row letters and number of an electrode name; the midline has the number 0."""
     match = re.fullmatch(r"([A-Za-z]+?)(z|\d+)", name)
     if match is None:
@@ -186,54 +186,3 @@ def channel_names(channels: str | Sequence[str]) -> list[str]:
         doubled = next(name for name in canonical if canonical.count(name) > 1)
         raise UsageError(f"Every electrode may occur once, got {doubled} more than once; remove the doubled name.")
     return names
-
-
-_GRID_ROWS = {
-    "N": 0,
-    "Fp": 1,
-    "AF": 2,
-    "F": 3,
-    "FC": 4,
-    "FT": 4,
-    "C": 5,
-    "T": 5,
-    "CP": 6,
-    "TP": 6,
-    "P": 7,
-    "PO": 8,
-    "O": 9,
-    "I": 10,
-}
-
-
-def grid_graph(names: Sequence[str]) -> Bool[ndarray, "channel channel"]:
-    """Four-neighbour graph of the 10-10 grid: the next electrode to the left, right, front and back among those given.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Names of the 10-10 system.
-
-    Returns
-    -------
-    ndarray of bool of shape (n_channels, n_channels)
-        Symmetric, False on the diagonal.
-
-    Examples
-    --------
-    >>> graph = grid_graph(CH22)
-    >>> [CH22[k] for k in np.flatnonzero(graph[CH22.index("C3")])]
-    ['FC3', 'C5', 'C1', 'CP3']
-    """
-    sites = [_site(name) for name in canonical_names(names)]
-    rows = np.array([_GRID_ROWS[site] for site, _ in sites])
-    columns = np.array([0 if n == 0 else (n // 2 if n % 2 == 0 else -(n + 1) // 2) for _, n in sites])
-    ring_ends = np.isin(rows, [_GRID_ROWS["N"], _GRID_ROWS["Fp"], _GRID_ROWS["O"], _GRID_ROWS["I"]])
-    columns = np.where(ring_ends, 2 * columns, columns)
-    graph = np.zeros((len(sites), len(sites)), dtype=bool)
-    for along, across in ((columns, rows), (rows, columns)):
-        for line in np.unique(across):
-            members = np.flatnonzero(across == line)
-            ordered = members[np.argsort(along[members], kind="stable")]
-            graph[ordered[:-1], ordered[1:]] = graph[ordered[1:], ordered[:-1]] = True
-    return graph
