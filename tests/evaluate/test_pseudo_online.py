@@ -318,7 +318,10 @@ def test_comparison_over_subjects():
         ({"modes": ("offline",)}, "no mode 'offline'; choose from offline2"),
         ({"rule": "first"}, "no label rule 'first'"),
         ({"filter": "fir"}, "no filter 'fir'; choose from causal, zero-phase"),
-        ({"split": "random"}, "one of chronological, run, session, subject, got 'random'"),
+        (
+            {"split": "random"},
+            "one of chronological, run, session, later-sessions, subject, subject-groups, got 'random'",
+        ),
         ({"split": "session"}, "has only session '01'"),
         ({"split": PseudoOnlineSplit(purge=1.0)}, "at least the window length of 2 s"),
         ({"metrics": ("f1",)}, "no metric 'f1'"),

@@ -17,9 +17,11 @@ from neuropil.evaluate.splits import (
     AcrossSessions,
     ChronologicalFolds,
     ChronologicalWithinSession,
+    LaterSessions,
     LeaveOneSubjectOut,
     OwnSplit,
     StratifiedWithinSession,
+    SubjectGroups,
     default_split,
     fold_table,
     make_split,
@@ -165,6 +167,36 @@ def test_sessions_and_subjects():
     assert AcrossSessions().get_n_splits(X) == 4
     # subject a's session 1 is not subject b's session 1
     assert ChronologicalFolds(3).get_n_splits(X) == 12
+
+
+def test_the_first_session_trains_and_later_ones_are_tested():
+    X = windows([session(4, subject=s, session=k, seed=1) for s in "ab" for k in ("10", "2", "9")])
+    folds = list(LaterSessions().folds(X))
+    assert [fold.name for fold in folds] == [f"subject {s}, session {k} after 2" for s in "ab" for k in ("9", "10")]
+    for fold in folds:
+        assert set(X["session"].values[fold.train]) == {"2"}
+        assert len(set(X["session"].values[fold.test])) == 1
+        assert set(X["subject"].values[fold.train]) == set(X["subject"].values[fold.test])
+    with pytest.raises(DataError, match="two sessions or more of every subject, subject a has only session '1'"):
+        list(LaterSessions().folds(windows(session(4, subject="a", session="1"))))
+
+
+def test_groups_of_subjects_are_tested_once_each():
+    X = windows([session(4, subject=str(k), seed=1) for k in range(1, 12)])
+    folds = list(SubjectGroups(3).folds(X))
+    assert [fold.name for fold in folds] == ["subjects 1 to 4", "subjects 5 to 8", "subjects 9 to 11"]
+    assert sorted(np.concatenate([fold.test for fold in folds]).tolist()) == list(range(len(X)))
+    for fold in folds:
+        assert not set(X["subject"].values[fold.train]) & set(X["subject"].values[fold.test])
+        assert len(fold.train) + len(fold.test) == len(X)
+    few = windows([session(4, subject=str(k)) for k in range(2)])
+    assert [fold.name for fold in make_split("subject-groups").folds(few)] == ["subject 0", "subject 1"]
+    with pytest.raises(UsageError, match="two folds or more, got n_splits=1"):
+        SubjectGroups(1)
+
+
+def test_within_session_is_another_name_for_blocks():
+    assert isinstance(make_split("within-session"), ChronologicalFolds)
 
 
 def test_own_split_purges_overlaps_and_leaves_other_parts_aside():

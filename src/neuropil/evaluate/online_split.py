@@ -11,10 +11,16 @@ from numpy import ndarray
 
 from neuropil.errors import DataError, UsageError
 from neuropil.evaluate.purge import TOLERANCE, Seconds, WindowTable, codes_of, near_test
-from neuropil.evaluate.splits import AcrossSessions, LeaveOneSubjectOut
+from neuropil.evaluate.splits import AcrossSessions, LaterSessions, LeaveOneSubjectOut, SubjectGroups
 from neuropil.evaluate.splitting import DEFAULT_GUARD, Candidates, Fold, WindowSplit
 
-OnlineMode = Literal["chronological", "run", "session", "subject"]
+OnlineMode = Literal["chronological", "run", "session", "later-sessions", "subject", "subject-groups"]
+WHOLE: dict[str, type[WindowSplit]] = {
+    "session": AcrossSessions,
+    "later-sessions": LaterSessions,
+    "subject": LeaveOneSubjectOut,
+    "subject-groups": SubjectGroups,
+}
 
 
 class PseudoOnlineSplit(WindowSplit):
@@ -25,9 +31,9 @@ class PseudoOnlineSplit(WindowSplit):
 
     Parameters
     ----------
-    mode : {"chronological", "run", "session", "subject"}
-        Train on the first part of a session and test on the rest; or leave out one run of a session (the coordinate `run`; without it
-        every recording is a run), one session of a subject, or one subject.
+    mode : {"chronological", "run", "session", "later-sessions", "subject", "subject-groups"}
+        Train on the first part of a session and test on the rest; leave out one run of a session (the coordinate `run`; without it
+        every recording is a run), one session of a subject, one subject, or a group of subjects; or train on a subject's first session.
     test_size : float
         Share of the windows of a session that is tested, with "chronological".
     purge : float, optional
@@ -59,10 +65,8 @@ class PseudoOnlineSplit(WindowSplit):
 
     def _candidates(self, table: WindowTable, groups: ndarray | None) -> Iterator[Candidates]:
         table.times()
-        if self.mode == "session":
-            yield from AcrossSessions()._candidates(table, groups)
-        elif self.mode == "subject":
-            yield from LeaveOneSubjectOut()._candidates(table, groups)
+        if self.mode in WHOLE:
+            yield from WHOLE[self.mode]()._candidates(table, groups)
         else:
             sessions = codes_of(table.subject, table.session, groups, n_rows=table.n_windows)
             for code in np.unique(sessions):
@@ -102,12 +106,11 @@ class PseudoOnlineSplit(WindowSplit):
         return near | (table.in_trial[train] & np.isin(table.unit[train], tested))
 
     def describe(self) -> str:
-        what = {
+        within = {
             "chronological": f"the first {1 - self.test_size:.0%} of every session for training, the rest for testing",
             "run": "one run of a session for testing, its other runs for training, in turn",
-            "session": "one session of a subject for testing, that subject's other sessions for training, in turn",
-            "subject": "one subject for testing, all others for training, in turn",
-        }[self.mode]
+        }
+        what = WHOLE[self.mode]().describe() if self.mode in WHOLE else within[self.mode]
         purge = f"window length + {DEFAULT_GUARD:g} s" if self.purge is None else f"{self.purge:g} s"
         return f"{what}; training windows whose onset lies within {purge} of that of a test window are left out"
 

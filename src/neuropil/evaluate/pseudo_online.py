@@ -73,7 +73,7 @@ def evaluate_pseudo_online(
     rule : {"majority", "end", "pure"}
         Label of a window that spans two classes: the one that covers most of it (idle unless the task covers more than half), or the one
         at its end; "pure" is "majority" with such windows left out of training, never of testing.
-    split : {"chronological", "run", "session", "subject"} or PseudoOnlineSplit
+    split : {"chronological", "run", "session", "later-sessions", "subject", "subject-groups"} or PseudoOnlineSplit
         What is tested.
     modes : sequence of str
         "offline2", "offline3", "pseudo_online"; also "task_trained" (fitted on trials only, run over the continuous signal) and
@@ -139,7 +139,7 @@ def evaluate_pseudo_online(
     )
     _check(pipelines, recordings, modes, settings, filter)
     split = split if isinstance(split, PseudoOnlineSplit) else PseudoOnlineSplit(split)
-    parts = [recordings] if split.mode == "subject" else _by_subject(recordings)
+    parts = [recordings] if split.mode in ("subject", "subject-groups") else _by_subject(recordings)
 
     def jobs() -> Iterator[tuple[Job, str, dict[int, pd.DataFrame]]]:
         for part in parts:

@@ -10,6 +10,7 @@ carry what honesty needs in their coordinates: subject, session, trial, and thei
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,7 +21,12 @@ from numpy import ndarray
 from neuropil.errors import DataError, UsageError
 from neuropil.evaluate.purge import Seconds, WindowTable, codes_of
 from neuropil.evaluate.splitting import DEFAULT_GUARD, Candidates, Fold, WindowSplit
-from neuropil.evaluate.within_session import ChronologicalFolds, ChronologicalWithinSession, StratifiedWithinSession
+from neuropil.evaluate.within_session import (
+    ChronologicalFolds,
+    ChronologicalWithinSession,
+    StratifiedWithinSession,
+    check_n_splits,
+)
 
 __all__ = [
     "DEFAULT_GUARD",
@@ -29,9 +35,11 @@ __all__ = [
     "ChronologicalFolds",
     "ChronologicalWithinSession",
     "Fold",
+    "LaterSessions",
     "LeaveOneSubjectOut",
     "OwnSplit",
     "StratifiedWithinSession",
+    "SubjectGroups",
     "WindowSplit",
     "default_split",
     "fold_table",
@@ -52,53 +60,110 @@ class AcrossSessions(_WholeParts):
     """Test one session of a subject after training on that subject's other sessions."""
 
     def _candidates(self, table: WindowTable, groups: ndarray | None) -> Iterator[Candidates]:
-        session = table.session if groups is None else groups
-        if session is None:
-            raise DataError(
-                "The windows have no coordinate 'session' to divide by; pass groups= with the session of every window."
-            )
-        subjects = codes_of(table.subject, n_rows=table.n_windows)
-        for subject in np.unique(subjects):
-            mine = np.flatnonzero(subjects == subject)
-            names = np.unique(session[mine])
-            who = f"subject {table.subject[mine[0]]}" if table.subject is not None else "the windows"
-            if len(names) < 2:
-                raise DataError(
-                    f"A split over sessions needs two sessions or more of every subject, {who} has only session {str(names[0])!r}; "
-                    "use a split within sessions, such as 'blocks'."
-                )
+        for who, mine, session, names in _sessions_of_subjects(table, groups):
             for name in names:
-                held = session[mine] == name
-                yield Candidates(
-                    f"{who}, session {name}" if table.subject is not None else f"session {name}",
-                    mine[~held],
-                    mine[held],
-                )
+                yield Candidates(f"{who}session {name}", mine[session != name], mine[session == name])
 
     def describe(self) -> str:
         return "one session of a subject for testing, that subject's other sessions for training, in turn"
+
+
+class LaterSessions(_WholeParts):
+    """Train on the first session of a subject, test on each later one: a decoder that is calibrated once.
+
+    Sessions follow each other in the order of their names, numbers in them by value ("9" before "10").
+    """
+
+    def _candidates(self, table: WindowTable, groups: ndarray | None) -> Iterator[Candidates]:
+        for who, mine, session, (first, *later) in _sessions_of_subjects(table, groups):
+            for name in later:
+                yield Candidates(f"{who}session {name} after {first}", mine[session == first], mine[session == name])
+
+    def describe(self) -> str:
+        return "a subject's first session for training, each of that subject's later sessions for testing"
+
+
+def _sessions_of_subjects(
+    table: WindowTable, groups: ndarray | None
+) -> Iterator[tuple[str, ndarray, ndarray, list[Any]]]:
+    """Of every subject: the beginning of its folds' names, its windows, their sessions, and the names of these in order."""
+    session = table.session if groups is None else groups
+    if session is None:
+        raise DataError(
+            "The windows have no coordinate 'session' to divide by; pass groups= with the session of every window."
+        )
+    subjects = codes_of(table.subject, n_rows=table.n_windows)
+    for subject in np.unique(subjects):
+        mine = np.flatnonzero(subjects == subject)
+        names = sorted(np.unique(session[mine]).tolist(), key=_by_number)
+        who = f"subject {table.subject[mine[0]]}" if table.subject is not None else "the windows"
+        if len(names) < 2:
+            raise DataError(
+                f"A split over sessions needs two sessions or more of every subject, {who} has only session {str(names[0])!r}; "
+                "use a split within sessions, such as 'blocks'."
+            )
+        yield f"{who}, " if table.subject is not None else "", mine, session[mine], names
+
+
+def _by_number(name: Any) -> list[tuple[int, int, str]]:
+    """A key that sorts names with the numbers in them by value."""
+    parts = re.split(r"(\d+)", str(name))
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
 class LeaveOneSubjectOut(_WholeParts):
     """Test one subject after training on all others."""
 
     def _candidates(self, table: WindowTable, groups: ndarray | None) -> Iterator[Candidates]:
-        subject = table.subject if groups is None else groups
-        if subject is None:
-            raise DataError(
-                "The windows have no coordinate 'subject' to divide by; pass groups= with the subject of every window."
-            )
-        names = np.unique(subject)
-        if len(names) < 2:
-            raise DataError(
-                f"A split over subjects needs two subjects or more, all windows are of subject {str(names[0])!r}; "
-                "use a split within subjects, such as 'blocks' or 'session'."
-            )
+        subject, names = _subjects(table, groups)
         for name in names:
             yield Candidates(f"subject {name}", np.flatnonzero(subject != name), np.flatnonzero(subject == name))
 
     def describe(self) -> str:
         return "one subject for testing, all others for training, in turn"
+
+
+class SubjectGroups(_WholeParts):
+    """Test a group of subjects after training on all others: as honest as leaving out one, with fewer fits.
+
+    Parameters
+    ----------
+    n_splits : int
+        Groups, of as many subjects each as possible, in the order of their names; one subject each where there are fewer subjects.
+    guard, spans
+        As in `WindowSplit`.
+    """
+
+    def __init__(self, n_splits: int = 5, *, guard: Seconds = DEFAULT_GUARD, spans: Any = None) -> None:
+        super().__init__(guard=guard, spans=spans)
+        self.n_splits = check_n_splits(n_splits)
+
+    def _candidates(self, table: WindowTable, groups: ndarray | None) -> Iterator[Candidates]:
+        subject, names = _subjects(table, groups)
+        for part in np.array_split(np.array(sorted(names.tolist(), key=_by_number), dtype=names.dtype), self.n_splits):
+            if len(part):
+                held = np.isin(subject, part)
+                title = f"subject {part[0]}" if len(part) == 1 else f"subjects {part[0]} to {part[-1]}"
+                yield Candidates(title, np.flatnonzero(~held), np.flatnonzero(held))
+
+    def describe(self) -> str:
+        return f"one of {self.n_splits} groups of subjects for testing, all other subjects for training, in turn"
+
+
+def _subjects(table: WindowTable, groups: ndarray | None) -> tuple[ndarray, ndarray]:
+    """Subject of every window, and the names of the subjects."""
+    subject = table.subject if groups is None else groups
+    if subject is None:
+        raise DataError(
+            "The windows have no coordinate 'subject' to divide by; pass groups= with the subject of every window."
+        )
+    names = np.unique(subject)
+    if len(names) < 2:
+        raise DataError(
+            f"A split over subjects needs two subjects or more, all windows are of subject {str(names[0])!r}; "
+            "use a split within subjects, such as 'blocks' or 'session'."
+        )
+    return subject, names
 
 
 class OwnSplit(_WholeParts):
@@ -129,8 +194,12 @@ SPLITS: dict[str, Callable[..., WindowSplit]] = {
     "chronological": ChronologicalWithinSession,
     "blocks": ChronologicalFolds,
     "session": AcrossSessions,
+    "later-sessions": LaterSessions,
     "subject": LeaveOneSubjectOut,
+    "subject-groups": SubjectGroups,
 }
+
+ALIASES = {"within-session": "blocks"}
 
 
 def make_split(name: str, X: Any = None, y: Any = None, **options: Any) -> WindowSplit:
@@ -139,8 +208,9 @@ def make_split(name: str, X: Any = None, y: Any = None, **options: Any) -> Windo
     Parameters
     ----------
     name : str
-        "own", "stratified" (shuffled trials), "chronological" (first 80 %, last 20 %), "blocks" (contiguous folds), "session",
-        "subject", or "default" (see `default_split`).
+        Within sessions: "blocks" (contiguous folds; also called "within-session"), "chronological" (first 80 %, last 20 %),
+        "stratified" (shuffled trials). Across sessions: "session" (leave one out), "later-sessions" (train on the first). Across
+        subjects: "subject" (leave one out), "subject-groups" (five groups). Or "own", or "default" (see `default_split`).
     X, y : optional
         Windows and classes; if given, the split is tried on them, so that a split that does not fit is refused before any work.
     **options
@@ -162,6 +232,7 @@ def make_split(name: str, X: Any = None, y: Any = None, **options: Any) -> Windo
         if X is None:
             raise UsageError("The default split depends on the windows; pass X.")
         return default_split(X, y, **options)
+    name = ALIASES.get(name, name)
     if name not in SPLITS:
         raise UsageError(f"There is no split {name!r}; choose one of {', '.join(SPLITS)} or default.")
     if name == "stratified":

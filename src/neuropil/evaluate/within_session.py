@@ -80,7 +80,7 @@ class StratifiedWithinSession(_WithinSession):
         spans: Any = None,
     ) -> None:
         super().__init__(guard=guard, spans=spans)
-        self.n_splits = _check_n_splits(n_splits)
+        self.n_splits = check_n_splits(n_splits)
         self.shuffle = shuffle
         self.random_state = random_state
 
@@ -107,7 +107,7 @@ class ChronologicalFolds(_WithinSession):
 
     def __init__(self, n_splits: int = 5, *, guard: Seconds = DEFAULT_GUARD, spans: Any = None) -> None:
         super().__init__(guard=guard, spans=spans)
-        self.n_splits = _check_n_splits(n_splits)
+        self.n_splits = check_n_splits(n_splits)
 
     def _candidates(self, table: WindowTable, groups: ndarray | None) -> Iterator[Candidates]:
         for session, mine in self._sessions(table, groups):
@@ -157,7 +157,8 @@ class ChronologicalWithinSession(_WithinSession):
         )
 
 
-def _check_n_splits(n_splits: int) -> int:
+def check_n_splits(n_splits: int) -> int:
+    """Refuse fewer than two folds."""
     if n_splits < 2:
         raise UsageError(f"Cross-validation needs two folds or more, got n_splits={n_splits}.")
     return n_splits
