@@ -44,6 +44,7 @@ def load_emotion(
     drift: float | None = None,
     stimulus_s: float = 28.0,
     window_s: float | None = 4.0,
+    step_s: float | None = None,
     ch_names: str = "deap",
     sfreq: float = 128.0,
     seed: int = 0,
@@ -62,6 +63,8 @@ def load_emotion(
     window_s : float, optional
         Every stimulus becomes events of so many seconds, end to end, with its number in the column `trial`; what is left of it, the
         baselines and the breaks carry no event. None keeps one event a baseline and one a stimulus.
+    step_s : float, optional
+        Time between the onsets of these events in s, if shorter than `window_s`: they then overlap.
     n_subjects, n_sessions, n_trials, ch_names, sfreq, seed, preset
         As in `neuropil.simulate.eeg.simulate_emotion`.
     """
@@ -87,13 +90,13 @@ def load_emotion(
             f"window_s must lie between 0 and the {stimulus_s:g} s of a stimulus, got {window_s!r}; None keeps whole stimuli."
         )
     return [
-        recording.copy(events=pieces(recording.events[recording.events["label"] != "baseline"], window_s))
+        recording.copy(events=pieces(recording.events[recording.events["label"] != "baseline"], window_s, step_s))
         for recording in named
     ]
 
 
-def pieces(events: pd.DataFrame, seconds: float) -> pd.DataFrame:
-    """Every event as events of `seconds`, end to end from its onset; a shorter rest is left out.
+def pieces(events: pd.DataFrame, seconds: float, step: float | None = None) -> pd.DataFrame:
+    """Every event as events of `seconds`, end to end or every `step` seconds from its onset; a shorter rest is left out.
 
     Examples
     --------
@@ -101,11 +104,17 @@ def pieces(events: pd.DataFrame, seconds: float) -> pd.DataFrame:
     >>> pieces(events, 4.0)[["onset", "duration", "trial"]].values.tolist()
     [[3.0, 4.0, 0.0], [7.0, 4.0, 0.0]]
     """
-    counts = np.floor(events["duration"].to_numpy(dtype=float) / seconds + 1e-9).astype(int)
+    step = seconds if step is None else step
+    if not 0 < step <= seconds:
+        raise UsageError(
+            f"The step between events of {seconds:g} s must lie between 0 and their length, got {step!r} s."
+        )
+    durations = events["duration"].to_numpy(dtype=float)
+    counts = np.maximum(0, np.floor((durations - seconds) / step + 1e-9).astype(int) + 1)
     rows = np.repeat(np.arange(len(events)), counts)
     number = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
     cut = events.iloc[rows].reset_index(drop=True)
-    return cut.assign(onset=cut["onset"].to_numpy(dtype=float) + number * seconds, duration=seconds)
+    return cut.assign(onset=cut["onset"].to_numpy(dtype=float) + number * step, duration=seconds)
 
 
 def load_eeg_bold(

@@ -3,8 +3,8 @@
 For every fold of a split the pipeline is fitted twice: on the data as they are, and with the test data replaced by scrambled, amplified
 ones and their labels permuted *in place*, wherever the pipeline may have kept a reference to them. If it is honest, both fits are the
 same to the last bit: the learned state and the predictions on a probe set. On top of that, no training window may overlap a test
-window in time, no estimator may hold a copy of a test window before it is fitted, and a prediction that changes when later test
-windows change is reported as transductive.
+window in time or come from its trial, no estimator may hold a copy of a test window before it is fitted, and a prediction that changes
+when later test windows change is reported as transductive.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Leak(NamedTuple):
 
     Attributes
     ----------
-    kind : {"overlap", "copy", "fit", "transductive"}
-        Shared samples, test windows inside the estimator before the fit, a fit that depends on test data, a prediction that depends on
-        later test windows.
+    kind : {"overlap", "trial", "copy", "fit", "transductive"}
+        Shared samples, windows of a tested trial in training, test windows inside the estimator before the fit, a fit that depends on
+        test data, a prediction that depends on later test windows.
     fold : str
         Where it was found.
     sentence : str
@@ -60,7 +60,7 @@ class AuditResult:
     Attributes
     ----------
     leaks : tuple of Leak
-        Findings that void the evaluation: "overlap", "copy" and "fit".
+        Findings that void the evaluation: "overlap", "trial", "copy" and "fit".
     transductive : tuple of Leak
         Predictions that look at later test windows: no use live, and to be named in a report.
     adapts : bool
@@ -168,7 +168,7 @@ def audit_leaks(
     unstable: set[str] = set()
     for fold in list(_folds(split, X, labels, groups))[:max_folds]:
         shared = _overlap(fold, X, guard)
-        leaks += shared
+        leaks += shared or _divided_trials(fold, X)
         leaks += _copies(estimator, samples, fold)
         honest = _fitted(estimator, X, labels, fold)
         probe = _probe(samples, fold, rng)
@@ -330,6 +330,23 @@ def _overlap(fold: Fold, X: Any, guard: float) -> list[Leak]:
             fold.name,
             f"{int(near.sum())} of {len(near)} training windows {what} a test window of {fold.name}; use a split that purges them, such as "
             "'blocks'.",
+        )
+    ]
+
+
+def _divided_trials(fold: Fold, X: Any) -> list[Leak]:
+    """Windows of one trial resemble each other, whatever its class, also where they share no sample."""
+    table = WindowTable.of(X)
+    tested = np.unique(table.unit[fold.test[table.in_trial[fold.test]]])
+    same = table.in_trial[fold.train] & np.isin(table.unit[fold.train], tested)
+    if not same.any():
+        return []
+    return [
+        Leak(
+            "trial",
+            fold.name,
+            f"{int(same.sum())} of {len(same)} training windows come from a trial that is tested in {fold.name}; use a split that keeps "
+            "trials whole, such as 'trial'.",
         )
     ]
 

@@ -45,6 +45,8 @@ class WindowTable:
         The coordinate `run` within its session, else the recording.
     split : ndarray of shape (n_windows,) or None
         The data set's own split, "train" or "test".
+    video : ndarray of shape (n_windows,) or None
+        What was watched.
     """
 
     n_windows: int
@@ -58,6 +60,7 @@ class WindowTable:
     in_trial: ndarray
     run: ndarray
     split: ndarray | None
+    video: ndarray | None = None
 
     @classmethod
     def of(cls, X: Any, y: Any = None, spans: Any = None) -> WindowTable:
@@ -96,6 +99,7 @@ class WindowTable:
             in_trial,
             recording if run is None else codes_of(_coordinate(X, "subject"), _coordinate(X, "session"), run, n_rows=n),
             _coordinate(X, "split"),
+            _coordinate(X, "video"),
         )
 
     def times(self) -> tuple[ndarray, ndarray]:

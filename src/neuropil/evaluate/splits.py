@@ -1,7 +1,8 @@
 """Splits into training and test windows that cannot leak.
 
 Every splitter has scikit-learn's interface (`split(X, y, groups)`, `get_n_splits`) and goes where scikit-learn takes `cv`. Windows
-carry what honesty needs in their coordinates: subject, session, trial, and their span in time. Three rules hold for all of them:
+carry what honesty needs in their coordinates: subject, session, trial, and their span in time. Three rules hold for all of them but
+"random-windows", which is there to show what breaking them does, and warns:
 
 1. A training window that shares a sample with a test window, or comes closer to one than `guard` seconds, is left out of training.
 2. Within a session, windows cut from one trial, or from one break, are never divided between training and test.
@@ -19,6 +20,7 @@ import xarray as xr
 from numpy import ndarray
 
 from neuropil.errors import DataError, UsageError
+from neuropil.evaluate.grouped import RandomWindows, TrialFolds, VideoFolds
 from neuropil.evaluate.purge import Seconds, WindowTable, codes_of
 from neuropil.evaluate.splitting import DEFAULT_GUARD, Candidates, Fold, WindowSplit
 from neuropil.evaluate.within_session import (
@@ -30,6 +32,7 @@ from neuropil.evaluate.within_session import (
 
 __all__ = [
     "DEFAULT_GUARD",
+    "SHUFFLED",
     "SPLITS",
     "AcrossSessions",
     "ChronologicalFolds",
@@ -38,8 +41,11 @@ __all__ = [
     "LaterSessions",
     "LeaveOneSubjectOut",
     "OwnSplit",
+    "RandomWindows",
     "StratifiedWithinSession",
     "SubjectGroups",
+    "TrialFolds",
+    "VideoFolds",
     "WindowSplit",
     "default_split",
     "fold_table",
@@ -197,7 +203,11 @@ SPLITS: dict[str, Callable[..., WindowSplit]] = {
     "later-sessions": LaterSessions,
     "subject": LeaveOneSubjectOut,
     "subject-groups": SubjectGroups,
+    "trial": TrialFolds,
+    "video": VideoFolds,
+    "random-windows": RandomWindows,
 }
+SHUFFLED = ("stratified", "trial", "video", "random-windows")
 
 ALIASES = {"within-session": "blocks"}
 
@@ -210,7 +220,8 @@ def make_split(name: str, X: Any = None, y: Any = None, **options: Any) -> Windo
     name : str
         Within sessions: "blocks" (contiguous folds; also called "within-session"), "chronological" (first 80 %, last 20 %),
         "stratified" (shuffled trials). Across sessions: "session" (leave one out), "later-sessions" (train on the first). Across
-        subjects: "subject" (leave one out), "subject-groups" (five groups). Or "own", or "default" (see `default_split`).
+        subjects: "subject" (leave one out), "subject-groups" (five groups). Pooled over all subjects: "trial" and "video" (folds of
+        whole trials, of whole stimuli), "random-windows" (leaks, and warns). Or "own", or "default" (see `default_split`).
     X, y : optional
         Windows and classes; if given, the split is tried on them, so that a split that does not fit is refused before any work.
     **options
