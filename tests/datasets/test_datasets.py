@@ -175,7 +175,7 @@ def test_descriptions():
 def test_names_that_do_not_exist():
     with pytest.raises(UsageError, match=r"no data set 'scp-helthy'; did you mean scp-healthy"):
         datasets.load("scp-helthy")
-    with pytest.raises(UsageError, match="there are finger-movements"):
+    with pytest.raises(UsageError, match="there are deap, dreamer, finger-movements"):
         datasets.information("zzzzzz")
     with pytest.raises(UsageError, match=r"options repaired: .*'subjects'"):
         datasets.load("hand-direction-meg", subjects=[1])

@@ -2,7 +2,7 @@
 
 >>> from neuropil import datasets
 >>> datasets.names()[:2]
-['finger-movements', 'hand-direction-meg']
+['deap', 'dreamer']
 >>> datasets.load("hand-direction-meg").stream().sizes["channel"]
 10
 """

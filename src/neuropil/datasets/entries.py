@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from neuropil.datasets.emotion import load_deap, load_dreamer, load_seed
 from neuropil.datasets.registry import DatasetInfo, Loader
 from neuropil.datasets.shipped import load_shipped
 from neuropil.datasets.simulated import load_eeg_bold, load_emotion, load_motor_imagery
@@ -191,10 +192,67 @@ EEG_BOLD = DatasetInfo(
     where="simulated",
 )
 
+SIGNED = "given by its owners to those who sign their licence; nothing is fetched"
+DEAP = DatasetInfo(
+    name="deap",
+    title="Emotion while watching music videos (files of your own)",
+    modality="eeg",
+    description="32 people rate 40 music videos of 60 s for valence, arousal, dominance and liking; 32 electrodes, baseline of 3 s.",
+    provenance="The Matlab files s01.mat to s32.mat that you name with the option folder.",
+    licence=SIGNED,
+    citations=("Koelstra et al. (2012). DEAP. IEEE Trans. Affective Computing 3(1).",),
+    doi="10.1109/T-AFFC.2011.15",
+    n_subjects=32,
+    n_trials=1280,
+    sfreq=128.0,
+    classes=("low", "high"),
+    notes="Distributed band-passed at 4-45 Hz, so that little is left of the band 31-49 Hz. Windows of one trial resemble each other, and "
+    "ratings of one video are alike in all people: split by trial, subject or video. Options: folder, subjects, rating, threshold, "
+    "window_s, step_s.",
+    where="registered",
+)
+DREAMER = DatasetInfo(
+    name="dreamer",
+    title="Emotion while watching film clips, wireless EEG (file of your own)",
+    modality="eeg",
+    description="23 people rate 18 film clips for valence, arousal and dominance; 14 electrodes, baseline of 61 s.",
+    provenance="The file DREAMER.mat that you name with the option path.",
+    licence=SIGNED,
+    citations=("Katsigiannis & Ramzan (2018). DREAMER. IEEE JBHI 22(1).",),
+    doi="10.1109/JBHI.2017.2688239",
+    n_subjects=23,
+    n_trials=414,
+    sfreq=128.0,
+    classes=("low", "high"),
+    notes="Split by trial, subject or video, as with deap. Options: path, subjects, rating, threshold, window_s, step_s.",
+    where="registered",
+)
+SEED = DatasetInfo(
+    name="seed",
+    title="Positive, neutral and negative film clips on three days (files of your own)",
+    modality="eeg",
+    description="15 people watch 15 film clips of about four minutes on three days each; 62 electrodes, no baseline.",
+    provenance="The files of Preprocessed_EEG that you name with the option folder.",
+    licence=SIGNED,
+    citations=("Zheng & Lu (2015). Investigating critical frequency bands and channels. IEEE TAMD 7(3).",),
+    doi="10.1109/TAMD.2015.2431497",
+    n_subjects=15,
+    n_trials=675,
+    sfreq=200.0,
+    classes=("negative", "neutral", "positive"),
+    chance=1 / 3,
+    notes="The same clips on all days and for all people: a split over sessions or subjects shares stimuli, the split 'video' does not. "
+    "Options: folder, subjects, window_s, step_s.",
+    where="registered",
+)
+
 SHIPPED = (SCP_HEALTHY, SCP_ALS, FINGER_MOVEMENTS, HAND_DIRECTION)
 ENTRIES: tuple[tuple[DatasetInfo, Loader], ...] = (
     *((info, partial(load_shipped, info.name)) for info in SHIPPED),
     (MOTOR_IMAGERY, load_motor_imagery),
     (EMOTION, load_emotion),
     (EEG_BOLD, load_eeg_bold),
+    (DEAP, load_deap),
+    (DREAMER, load_dreamer),
+    (SEED, load_seed),
 )
