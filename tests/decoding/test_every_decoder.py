@@ -18,6 +18,8 @@ FAST = {
     "eegnet": {"max_epochs": 2, "random_state": 0},
     "shallow-convnet": {"max_epochs": 2, "random_state": 0},
     "dbconformer": {"max_epochs": 2, "random_state": 0},
+    "agtcnet": {"max_epochs": 2, "random_state": 0, "n_filters_global": 16},
+    "rbtransformer": {"max_epochs": 2, "random_state": 0, "embed_dim": 16, "depth": 1},
 }
 SLUGS = [entry.slug for entry in decoding.DECODERS]
 

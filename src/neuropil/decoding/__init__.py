@@ -163,6 +163,41 @@ DECODERS: tuple[DecoderEntry, ...] = (
         needs_sfreq=True,
         laptop={"max_epochs": 40},
     ),
+    DecoderEntry(
+        "agtcnet",
+        "AGTCNet",
+        "neuropil.decoding.agtcnet:AGTCNetClassifier",
+        "network",
+        "oscillations",
+        "Hundreds of windows of 1.5 s or more, at about 62.5 to 160 Hz, best of several people; channels with 10-10 names or positions.",
+        needs_sfreq=True,
+        laptop={
+            "gcat_kernel_sizes": (4, 2),
+            "n_filters_global": 48,
+            "global_kernel_size": 4,
+            "norm_momentum": 0.1,
+            "max_epochs": 40,
+        },
+    ),
+    DecoderEntry(
+        "rbtransformer",
+        "RBTransformer",
+        "neuropil.decoding.rbtransformer:RBTransformerDecoder",
+        "network",
+        "oscillations",
+        "States that change the power of rhythms, such as emotions: unfiltered windows of 0.75 s or more, hundreds of them.",
+        needs_sfreq=True,
+        laptop={
+            "embed_dim": 32,
+            "depth": 1,
+            "num_heads": 4,
+            "head_dim": 8,
+            "mlp_hidden_dim": 64,
+            "lr": 2e-3,
+            "batch_size": 64,
+            "max_epochs": 30,
+        },
+    ),
 )
 
 DEFAULT_DECODERS: tuple[str, ...] = tuple(entry.slug for entry in DECODERS if entry.default)
