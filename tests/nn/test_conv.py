@@ -57,11 +57,19 @@ def test_a_frozen_kernel_still_passes_gradients_on():
     torch.testing.assert_close(x.grad, expected)
 
 
-def test_separable_is_depthwise_then_pointwise():
-    layer, x = SeparableConv1d(16, 96, 8, multiplier=4), torch.randn(2, 16, 42)
-    assert sum(p.numel() for p in layer.parameters()) == 16 * 4 * 8 + 16 * 4 * 96
-    wide = conv1d(pad(x, (3, 4)), layer.depthwise.weight, groups=16)
-    torch.testing.assert_close(layer(x), torch.einsum("of,bft->bot", layer.pointwise.weight[..., 0], wide))
+@pytest.mark.parametrize(("kernel_size", "multiplier"), [(8, 4), (4, 4), (1, 1), (3, 8)])
+def test_separable_is_depthwise_then_pointwise(kernel_size, multiplier):
+    layer = SeparableConv1d(16, 96, kernel_size, multiplier=multiplier).double()
+    x = torch.randn(2, 16, 42, dtype=torch.float64, requires_grad=True)
+    assert sum(p.numel() for p in layer.parameters()) == 16 * multiplier * (kernel_size + 96)
+    padded = pad(x, ((kernel_size - 1) // 2, kernel_size // 2))
+    wide = conv1d(padded, layer.depthwise.weight, groups=16)
+    expected = torch.einsum("of,bft->bot", layer.pointwise.weight[..., 0], wide)
+    torch.testing.assert_close(layer(x), expected)
+    torch.testing.assert_close(conv1d(padded, layer.kernel()), expected)
+    wanted, toward = [x, *layer.parameters()], torch.randn_like(expected)
+    ours = torch.autograd.grad(layer(x), wanted, toward)
+    torch.testing.assert_close(ours, torch.autograd.grad(expected, wanted, toward))
 
 
 def test_spatial_filters_equal_a_depthwise_convolution_over_electrodes():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool1d
 
-from neuropil.nn.embedding import TokenEmbedding, pool_patches
+from neuropil.nn.embedding import SinusoidalPositions, TokenEmbedding, pool_patches, sinusoidal_positions
 from neuropil.nn.pooling import AttentionPooling, MeanPooling, SqueezeExcitationPooling
 
 
@@ -64,3 +64,27 @@ def test_squeeze_excitation_gates_every_token():
     assert 0 < gates.min() < gates.max() < 1
     torch.testing.assert_close(pool(tokens), (gates[..., None] * tokens).mean(dim=1))
     torch.testing.assert_close(pool.weights(tokens), gates / gates.sum(dim=1, keepdim=True))
+
+
+def test_sinusoidal_positions_have_the_sines_first():
+    table = sinusoidal_positions(50, 7).double()
+    assert table.shape == (50, 7)
+    tokens = torch.arange(50, dtype=torch.float64)
+    for feature, (function, pair) in enumerate([(torch.sin, k) for k in range(4)] + [(torch.cos, k) for k in range(3)]):
+        expected = function(tokens / 10_000 ** (2 * pair / 7))
+        torch.testing.assert_close(table[:, feature], expected, atol=1e-5, rtol=0)
+
+
+def test_scaled_positions_start_at_nothing_and_stay_in_their_range():
+    layer, tokens = SinusoidalPositions(5, 4), torch.randn(2, 5, 4)
+    assert torch.equal(layer(tokens), tokens)
+    layer(tokens).sum().backward()
+    assert layer.scale.grad.item() == pytest.approx(2 * sinusoidal_positions(5, 4).sum().item(), rel=1e-5)
+    for value, kept in ((1.5, 1.0), (-0.5, 0.0)):
+        layer.scale.data.fill_(value)
+        torch.testing.assert_close(
+            layer.eval()(tokens) - tokens, kept * layer.table.expand(2, -1, -1), atol=1e-6, rtol=0
+        )
+        assert layer.scale.item() == value
+        layer.train()(tokens)
+        assert layer.scale.item() == kept

@@ -21,6 +21,7 @@ def motor_imagery(
     seed: int,
     *,
     n_subjects: int = 14,
+    n_sessions: int = 1,
     n_trials: int = 96,
     classes: Sequence[str] = ("left_hand", "right_hand"),
     band: tuple[float, float] | None = (8.0, 30.0),
@@ -31,7 +32,7 @@ def motor_imagery(
 ) -> tuple[xr.DataArray, list[MotorImageryTruth]]:
     """Windows of simulated motor imagery (22 electrodes, 125 Hz / `factor`), band-passed causally, and the truth of every subject."""
     recordings, truths = simulate_motor_imagery(
-        n_subjects=n_subjects, n_trials=n_trials, classes=classes, seed=seed, preset=preset
+        n_subjects=n_subjects, n_sessions=n_sessions, n_trials=n_trials, classes=classes, seed=seed, preset=preset
     )
     if band is not None:
         recordings = [bandpass(recording, *band) for recording in recordings]

@@ -98,7 +98,7 @@ class AlignedClassifier(TorchClassifier):
             raise DataError("Expected labels, got none; pass y or windows with a coordinate 'label'.")
         return float(accuracy_score(y, self.predict(X, groups), sample_weight=sample_weight))
 
-    def _network(self, network: type[nn.Module], signature: Signature) -> Any:
+    def _network(self, network: type[nn.Module], signature: Signature, **further: Any) -> Any:
         """The network for windows of that signature, with those of its arguments that this estimator has under the same name."""
         own = self.get_params(deep=False)
         arguments = {name: own[name] for name in inspect.signature(network).parameters if name in own}
@@ -108,7 +108,7 @@ class AlignedClassifier(TorchClassifier):
             "n_times": signature.n_times,
             "sfreq": self._rate(signature),
         }
-        return network(**{**arguments, **shape})
+        return network(**{**arguments, **shape, **further})
 
     def _rate(self, signature: Signature) -> float:
         """Sampling rate in Hz: that of the windows, or the argument `sfreq` for windows that do not know theirs."""

@@ -57,3 +57,41 @@ class TokenEmbedding(nn.Module):
                 "give windows with the channels and the length that the model was built for."
             )
         return tokens + self.embedding
+
+
+def sinusoidal_positions(n_tokens: int, emb_size: int) -> Float[Tensor, "token feature"]:
+    """Sinusoids of wavelengths from 2 pi to 10000 * 2 pi tokens: the sines of all of them first, then the cosines.
+
+    Sine and cosine k have the wavelength 2 pi * 10000 ** (2 k / emb_size); with an odd size there is one sine more.
+
+    Vaswani et al. (2017). Attention is all you need. NeurIPS (there sines and cosines take turns).
+
+    Examples
+    --------
+    >>> sinusoidal_positions(2, 4)
+    tensor([[0.0000, 0.0000, 1.0000, 1.0000],
+            [0.8415, 0.0100, 0.5403, 0.9999]])
+    """
+    pairs = torch.arange((emb_size + 1) // 2)
+    angles = torch.arange(n_tokens)[:, None] * 10_000.0 ** (-2 * pairs / emb_size)
+    return torch.cat([angles.sin(), angles[:, : emb_size // 2].cos()], dim=1)
+
+
+class SinusoidalPositions(nn.Module):
+    """Adds `sinusoidal_positions` to tokens, times one learned number that starts at 0 and stays between 0 and 1.
+
+    While training, the number itself is brought back into its range before it is used, as `neuropil.nn.conv.limit_norm` does.
+    """
+
+    table: Tensor
+
+    def __init__(self, n_tokens: int, emb_size: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.zeros(()))
+        self.register_buffer("table", sinusoidal_positions(n_tokens, emb_size), persistent=False)
+
+    def forward(self, tokens: Float[Tensor, "batch token feature"]) -> Float[Tensor, "batch token feature"]:
+        if self.training:
+            with torch.no_grad():
+                self.scale.clamp_(0.0, 1.0)
+        return tokens + self.scale.clamp(0.0, 1.0) * self.table

@@ -6,6 +6,7 @@ All graphs are symmetric, without self-loops, as boolean matrices; `W[i, j]` is 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64
@@ -47,6 +48,7 @@ def grid_graph(names: Sequence[str]) -> Bool[ndarray, "channel channel"]:
 
     Examples
     --------
+    >>> from neuropil.signal.montage import CH22
     >>> graph = grid_graph(CH22)
     >>> [CH22[k] for k in np.flatnonzero(graph[CH22.index("C3")])]
     ['FC3', 'C5', 'C1', 'CP3']
@@ -145,3 +147,88 @@ def electrode_distances(positions: Float[ndarray, "channel 3"]) -> Float64[ndarr
             f"Electrodes {first} and {second} are at one place; correct the montage or leave one of them out."
         )
     return distances
+
+
+def electrode_graph(
+    n_channels: int,
+    names: Sequence[str] | None = None,
+    positions: Float[ndarray, "channel 3"] | None = None,
+    *,
+    kind: str | None = None,
+) -> Bool[ndarray, "channel channel"]:
+    """The graph of some electrodes from what is known of them.
+
+    Parameters
+    ----------
+    n_channels : int
+    names : sequence of str, optional
+    positions : ndarray of shape (n_channels, 3), optional
+        In metres.
+    kind : {'grid', 'nearest', 'full', 'identity'}, optional
+        'grid' as `grid_graph`, 'nearest' as `nearest_neighbour_graph` with four neighbours, 'full' with all links, 'identity' with
+        none. By default 'grid' where all names are of the 10-10 system, else 'nearest'.
+
+    Raises
+    ------
+    DataError
+        If names or positions are missing, or two electrodes are at one place.
+
+    Examples
+    --------
+    >>> electrode_graph(3, ["C3", "Cz", "C4"]).sum(axis=1).tolist()
+    [1, 2, 1]
+    """
+    if kind not in (None, "grid", "nearest", "full", "identity"):
+        raise UsageError(f"A graph of electrodes is 'grid', 'nearest', 'full' or 'identity', got {kind!r}.")
+    if kind == "full":
+        return ~np.eye(n_channels, dtype=bool)
+    if kind == "identity" or n_channels == 1:
+        return np.zeros((n_channels, n_channels), dtype=bool)
+    stranger = None if names is None else next((name for name in names if not _is_site(name)), None)
+    if kind != "nearest" and names is not None and stranger is None:
+        sites = canonical_names(names)
+        if len(set(sites)) < len(sites):
+            double = next(name for name in sites if sites.count(name) > 1)
+            raise DataError(f"Two electrodes are at one place, {double}; leave one of them out.")
+        return grid_graph(sites)
+    if kind != "grid" and positions is not None:
+        return nearest_neighbour_graph(positions, min(4, n_channels - 1))
+    wanted = {"grid": "names of the 10-10 system (such as C3)", "nearest": "a position for every channel"}
+    found = "channels without names" if names is None else f"the name {stranger!r}" if stranger else "names alone"
+    raise DataError(
+        f"The graph of electrodes needs {wanted[kind] if kind else ' or '.join(wanted.values())}, got {found}; name the channels, set a "
+        "montage, or pass `adjacency` (a matrix of links, 'full' or 'identity')."
+    )
+
+
+def _is_site(name: str) -> bool:
+    try:
+        canonical_names([name])
+    except UsageError:
+        return False
+    return True
+
+
+def check_graph(adjacency: Any, n_channels: int) -> Bool[ndarray, "channel channel"]:
+    """A symmetric matrix of 0 and 1 as booleans without self-loops.
+
+    Raises
+    ------
+    UsageError
+        If it is anything else, or of another number of channels.
+    """
+    matrix = np.asarray(adjacency)
+    if matrix.shape != (n_channels, n_channels):
+        raise UsageError(
+            f"The adjacency of {n_channels} electrodes has shape {(n_channels, n_channels)}, got {matrix.shape}."
+        )
+    if not np.isin(matrix, (0, 1)).all():
+        raise UsageError(
+            "An adjacency holds 1 (or True) where two electrodes are linked and 0 elsewhere, got other numbers."
+        )
+    if (matrix != matrix.T).any():
+        first, second = np.argwhere(matrix != matrix.T)[0]
+        raise UsageError(
+            f"An adjacency must be symmetric, but only one of the links {first}-{second} and {second}-{first} is set."
+        )
+    return matrix.astype(bool) & ~np.eye(n_channels, dtype=bool)
