@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -263,7 +263,10 @@ def _put(group: zarr.Group, name: str, values: np.ndarray) -> None:
     ) if values.size else group.create_array(name, shape=values.shape, dtype=values.dtype, compressors=None)
 
 
-def _write_samples(group: zarr.Group, stream: xr.DataArray) -> None:
+def _write_samples(group: zarr.Group, stream: xr.DataArray, blocks: Iterator[np.ndarray] | None = None) -> None:
+    if blocks is not None:
+        _write_blocks(group, stream, blocks)
+        return
     row_bytes = max(1, int(np.prod(stream.shape[1:], dtype=np.int64)) * stream.dtype.itemsize)
     n_times = stream.shape[0]
     rows = max(1, min(max(n_times, 1), CHUNK_BYTES // row_bytes))
@@ -278,7 +281,29 @@ def _write_samples(group: zarr.Group, stream: xr.DataArray) -> None:
         array[start : start + rows] = stream.isel(time=slice(start, start + rows)).variable.values
 
 
-def _save_stream(group: zarr.Group, stream: xr.DataArray) -> None:
+def _write_blocks(group: zarr.Group, stream: xr.DataArray, blocks: Iterator[np.ndarray]) -> None:
+    """Samples that are made block by block, in chunks as `_write_samples` would store them."""
+    first = next(blocks, np.zeros((0, *stream.shape[1:]), dtype=stream.dtype))
+    rows = max(1, min(max(stream.shape[0], 1), CHUNK_BYTES // max(1, first[:1].nbytes)))
+    array = group.create_array(
+        "data",
+        shape=stream.shape,
+        dtype=first.dtype,
+        chunks=(rows, *(max(1, n) for n in stream.shape[1:])),
+        compressors=None,
+    )
+    written, waiting = 0, first
+    for block in itertools.chain(blocks, [None]):
+        while len(waiting) >= rows or (block is None and len(waiting)):
+            array[written : written + min(rows, len(waiting))] = waiting[:rows]
+            written, waiting = written + min(rows, len(waiting)), waiting[rows:]
+        if block is not None:
+            waiting = np.concatenate([waiting, block])
+    if written != stream.shape[0]:
+        raise DataError(f"Expected {stream.shape[0]} samples in the blocks of a stream, got {written}.")
+
+
+def _save_stream(group: zarr.Group, stream: xr.DataArray, blocks: Iterator[np.ndarray] | None = None) -> None:
     coords, text = group.create_group("coords"), {}
     attrs: dict[str, Any] = {
         "dims": list(stream.dims),
@@ -298,7 +323,7 @@ def _save_stream(group: zarr.Group, stream: xr.DataArray) -> None:
             text[str(name)] = _json_safe(coord.values)
         else:
             _put(coords, str(name), np.asarray(coord.values))
-    _write_samples(group, stream)
+    _write_samples(group, stream, blocks)
     group.attrs.update({**attrs, "text": text})
 
 
@@ -321,16 +346,27 @@ def _save_events(group: zarr.Group, events: pd.DataFrame) -> None:
     group.attrs.update({"columns": columns, "n_events": len(events)})
 
 
-def save_recording(recording: Recording, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Write `recording` as one Zarr v3 group; see `Recording.save`."""
+def save_recording(
+    recording: Recording,
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    samples: Mapping[str, Iterator[np.ndarray]] | None = None,
+) -> Path:
+    """Write `recording` as one Zarr v3 group; see `Recording.save`.
+
+    `samples` holds, for streams whose samples are made while they are written, blocks of consecutive samples that take the place of the
+    stream's own and need not fit into memory together; all else of such a stream is written as it is.
+    """
+    samples = samples or {}
     with whole_folder(path, overwrite=overwrite) as temporary:
         root = zarr.create_group(store=temporary, zarr_format=3)
         labels = {"subject": recording.subject, "session": recording.session, "dataset": recording.dataset}
         order = list(recording.streams)
         root.attrs.update({"neuropil": FORMAT, **labels, "info": _json_safe(recording.info), "streams": order})
         streams = root.create_group("streams")
-        for k, stream in enumerate(recording.streams.values()):
-            _save_stream(streams.create_group(str(k)), stream)
+        for k, (name, stream) in enumerate(recording.streams.items()):
+            _save_stream(streams.create_group(str(k)), stream, samples.get(name))
         _save_events(root.create_group("events"), recording.events)
     return Path(path)
 
