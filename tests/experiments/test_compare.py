@@ -186,7 +186,10 @@ def test_folds_of_different_subjects_are_independent(tmp_path):
 def test_a_decoder_that_fails_is_left_out_and_the_others_stay(tmp_path):
     comparison = run(tmp_path, {"lda": MeanLDA(), "refuses": Refuses()})
     assert [s.system for s in comparison.board().standings] == ["lda"]
-    assert comparison.failures["refuses", "own"] == "This decoder needs windows of 10 s, got 1 s; cut longer windows."
+    assert (
+        comparison.not_applicable["refuses", "own"]
+        == "This decoder needs windows of 10 s, got 1 s; cut longer windows."
+    )
     with pytest.raises(
         DataError, match=r"No decoder could be evaluated on the split 'own'; refuses: This decoder needs"
     ):
@@ -196,7 +199,7 @@ def test_a_decoder_that_fails_is_left_out_and_the_others_stay(tmp_path):
 def test_a_metric_of_probabilities_leaves_out_who_gives_none(tmp_path):
     comparison = run(tmp_path, metric="auc", split="own")
     assert [s.system for s in comparison.board().standings] == ["lda"]
-    assert "no probabilities" in comparison.failures["labels", "own"]
+    assert "no probabilities" in comparison.not_applicable["labels", "own"]
 
 
 def test_a_loss_is_ranked_the_other_way_round(tmp_path):
@@ -256,7 +259,7 @@ def test_sliding_windows_have_an_idle_class(tmp_path):
         ({"systems": {"x": 3}}, "an estimator with fit, predict"),
         ({"data": 3}, r"Expected the name of a data set.*got int"),
         ({"data": "no-such-data"}, "no-such-data"),
-        ({"length": 3.0, "nonsense": 1}, "got nonsense"),
+        ({"length": 3.0, "nonsense": 1}, "got length, nonsense"),
         ({"tmin": 5.0}, "choose tmax above tmin"),
     ],
 )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import typer
 
 from neuropil.cli.output import print_json
+from neuropil.errors import UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -18,7 +19,10 @@ def register(app: typer.Typer) -> None:
         data: str = typer.Argument(help="Name of a data set (see `neuropil data`) or path of a recording."),
         systems: list[str] = typer.Argument(None, help="Decoders to compare; without, the defaults for the data set."),
         split: list[str] = typer.Option(
-            None, help="Split (own, blocks, chronological, stratified, session, subject); may be given several times."
+            None,
+            help="Split, may be given several times: own; within sessions blocks (or within-session), chronological, stratified, trial; "
+            "across sessions session (leave one out), later-sessions (train on the first); across subjects subject (leave one out), "
+            "subject-groups.",
         ),
         metric: str = typer.Option(
             None, help="Metric to rank by, e.g. accuracy, balanced_accuracy, kappa, roc_auc, nmcc."
@@ -27,6 +31,22 @@ def register(app: typer.Typer) -> None:
         mode: Literal["offline", "pseudo-online"] = typer.Option(
             "offline", help="offline (one window a trial) or pseudo-online (sliding windows with an idle class)."
         ),
+        align: Literal["euclidean", "riemannian"] = typer.Option(
+            None,
+            help="Whiten every session of every subject by its mean covariance before decoding, online for test windows.",
+        ),
+        option: list[str] = typer.Option(
+            None, help="Option of a named data set as NAME=VALUE, e.g. n_sessions=2; may be given several times."
+        ),
+        band: str = typer.Option(
+            None, help="Causal filter before cutting, LOW-HIGH in Hz, e.g. 8-30; an edge may be left out (--band=-40)."
+        ),
+        tmin: float = typer.Option(None, help="Start of a window after the event, s (offline)."),
+        tmax: float = typer.Option(None, help="End of a window after the event, s (offline)."),
+        length: float = typer.Option(None, help="Length of a sliding window, s (pseudo-online)."),
+        overlap: float = typer.Option(None, help="Share that the next window repeats (pseudo-online)."),
+        label: list[str] = typer.Option(None, help="Events to use; may be given several times; by default all."),
+        stream: str = typer.Option(None, help="Stream of the recording; by default the first regular one."),
         results: Path = typer.Option(
             Path("runs"), help="Folder that keeps every finished fit; a run goes on from what it finds there."
         ),
@@ -37,7 +57,11 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Compare decoders on a data set: leaderboard with intervals, significance and times, and an HTML report.
 
+        A decoder that cannot be fitted on these data is listed as not applicable, with the reason.
+
         Example: neuropil compare scp-healthy binned-lda dbconformer --split own
+
+        Example: neuropil compare sim-motor-imagery csp-lda eegnet --option n_sessions=2 --split later-sessions --band 8-30
         """
         from neuropil.experiments.compare import compare as run
 
@@ -48,6 +72,15 @@ def register(app: typer.Typer) -> None:
             metric=metric,
             seeds=seeds,
             mode=mode,
+            align=align,
+            options=_options(option or []),
+            band=_band(band),
+            tmin=tmin,
+            tmax=tmax,
+            length=length,
+            overlap=overlap,
+            labels=label or None,
+            stream=stream,
             results=results,
             n_jobs=jobs,
             cluster=cluster,
@@ -123,3 +156,51 @@ def register(app: typer.Typer) -> None:
             print_json(table.to_dict(orient="records"))
         else:
             typer.echo(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+
+
+def _options(given: list[str]) -> dict[str, Any]:
+    """NAME=VALUE pairs; values are numbers where they look like it, lists at commas, and None for "none".
+
+    Examples
+    --------
+    >>> _options(["n_sessions=2", "preset=hard", "classes=left_hand,feet", "window_s=none"])
+    {'n_sessions': 2, 'preset': 'hard', 'classes': ('left_hand', 'feet'), 'window_s': None}
+    """
+    options = {}
+    for pair in given:
+        name, sign, value = pair.partition("=")
+        if not name or not sign:
+            raise UsageError(f"An option of a data set is NAME=VALUE, for example n_sessions=2, got {pair!r}.")
+        options[name] = tuple(map(_value, value.split(","))) if "," in value else _value(value)
+    return options
+
+
+def _value(text: str) -> Any:
+    if text.lower() == "none":
+        return None
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _band(text: str | None) -> tuple[float | None, float | None] | None:
+    """LOW-HIGH in Hz, either of which may be empty.
+
+    Examples
+    --------
+    >>> _band("8-30"), _band("-40"), _band(None)
+    ((8.0, 30.0), (None, 40.0), None)
+    """
+    if text is None:
+        return None
+    low, sign, high = text.partition("-")
+    try:
+        edges = tuple(float(edge) if edge.strip() else None for edge in (low, high))
+    except ValueError:
+        edges = (None, None)
+    if not sign or edges == (None, None):
+        raise UsageError(f"A band is LOW-HIGH in Hz, for example 8-30 or -40, got {text!r}.")
+    return edges[0], edges[1]

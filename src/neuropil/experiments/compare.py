@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ from neuropil.errors import DataError, UsageError
 from neuropil.evaluate.metrics import METRICS, Metric, find_metric
 from neuropil.experiments.comparison import Comparison, CurvePoint
 from neuropil.experiments.evaluation import Decoder, evaluate, make_decoders
+from neuropil.experiments.event_scores import summarise_events
 from neuropil.experiments.inputs import Material, Mode, fingerprint, load_material
-from neuropil.experiments.leaderboard import N_PERMUTATIONS, Board, Judge, Result, make_board
+from neuropil.experiments.leaderboard import N_PERMUTATIONS, Judge, Result, make_board
 from neuropil.experiments.plan import Fit, FitName, Plan, list_curve_fits, list_fits, make_plans, seeds_of
 from neuropil.experiments.runner import run_tasks
 from neuropil.experiments.store import ResultStore
@@ -44,6 +45,8 @@ def compare(
     metric: str | Metric | None = None,
     seeds: int = 1,
     mode: Mode = "offline",
+    align: str | None = None,
+    options: Mapping[str, Any] | None = None,
     results: str | Path = "runs",
     n_jobs: int | None = None,
     cluster: str | None = None,
@@ -62,13 +65,20 @@ def compare(
     systems : sequence of str or estimator, mapping of str to either, optional
         Decoders by name or as estimators; without, the defaults of `neuropil.decoding`.
     split : str, splitter, or sequence of them, optional
-        See `neuropil.evaluate.splits`; by default the data set's own split, if it has one, and five contiguous blocks.
+        See `neuropil.evaluate.splits.make_split`: "blocks" within sessions, "session" or "later-sessions" across them, "subject" or
+        "subject-groups" across subjects ... By default the data set's own split, if it has one, and five contiguous blocks.
     metric : str, optional
         A key of `neuropil.evaluate.metrics.METRICS`; balanced accuracy by default. Stored results serve every metric.
     seeds : int
         Repetitions with other seeds, of decoders that have one and of shuffled splits.
     mode : {"offline", "pseudo-online"}
-        One window an event; or sliding windows over everything, causally filtered, where what is no task is the class idle.
+        One window an event; or sliding windows over everything, causally filtered, where what is no task is the class idle. Then
+        whole trials and idle time are judged as well: hits, latency, false activations (see `EventSummary`).
+    align : {"euclidean", "riemannian"}, optional
+        Whiten every session of every subject by its own mean covariance before decoding, online for test windows (see
+        `neuropil.decoding.with_alignment`).
+    options : mapping, optional
+        Of a named data set, such as ``{"n_sessions": 2}``.
     results : path-like
         Folder of the stored results.
     n_jobs : int, optional
@@ -78,7 +88,8 @@ def compare(
     progress : bool, optional
         Show a bar; by default if somebody is watching.
     **settings
-        How windows are cut: `tmin`, `tmax`, `labels`, `stream`; `length`, `overlap`, `band` in the pseudo-online mode.
+        How windows are cut: `labels`, `stream`, and `band` (low, high) in Hz of a causal filter before; `tmin` and `tmax` offline;
+        `length` and `overlap` pseudo-online.
 
     Returns
     -------
@@ -87,8 +98,8 @@ def compare(
     Raises
     ------
     UsageError, DataError, FileNotFoundError
-        For names that do not exist and data that do not fit, before anything is computed; if no decoder could be evaluated; if results
-        cannot be written.
+        For names that do not exist and data that do not fit, before anything is computed; if no decoder could be evaluated (one that
+        cannot is listed as not applicable, with the reason, while others can); if results cannot be written.
 
     References
     ----------
@@ -96,9 +107,9 @@ def compare(
     """
     began = time.perf_counter()
     store = ResultStore(results)
-    material = load_material(data, mode=mode, **settings)
+    decoders = make_decoders(_default_systems() if systems is None else systems, align)
+    material = load_material(data, mode=mode, options=options, **settings)
     chosen = choose_metric(metric, material)
-    decoders = make_decoders(_default_systems() if systems is None else systems)
     plans = make_plans(material, split, seeds)
     fits = list_fits(plans, decoders, seeds)
     curve_fits = list_curve_fits(material, plans[0], decoders)
@@ -107,19 +118,23 @@ def compare(
     comparison = Comparison(
         material=material,
         decoders=decoders,
-        plans=plans,
+        plans=[],
         metric=chosen,
         seeds=seeds,
+        align=align,
         boards=[],
         results={},
+        events={},
         curves=[],
-        failures={},
+        not_applicable={},
         root=store.root,
         n_fits=len(fits) + len(curve_fits),
         n_stored=n_stored,
     )
     for plan in plans:
-        comparison.boards.append(_board(comparison, plan, done, errors, judge))
+        _add_board(comparison, plan, done, errors, judge)
+    if not comparison.boards:
+        raise DataError(_no_decoder(comparison.not_applicable, plans[0].name))
     comparison.curves.extend(_curve(curve_fits, fits, done, judge))
     comparison.seconds = time.perf_counter() - began
     return comparison
@@ -168,38 +183,55 @@ def _run(
     return done, errors, n_stored
 
 
-def _board(
+def _add_board(
     comparison: Comparison, plan: Plan, done: dict[FitName, dict[str, Any]], errors: dict[FitName, str], judge: Judge
-) -> Board:
-    """The leaderboard of one split, of the decoders that got through all its folds."""
+) -> None:
+    """The leaderboard of one split, of the decoders that got through all its folds; none if no decoder did."""
     rows: dict[str, list[list[Result]]] = {}
     for decoder in comparison.decoders:
         wanted = [
             [Fit(decoder, plan, unit, seed).name for seed in seeds_of(decoder, unit, comparison.seeds)]
             for unit in plan.units
         ]
-        failed = [errors[fit] for folds in wanted for fit in folds if fit in errors]
-        if failed:
-            comparison.failures[decoder.name, plan.name] = failed[0]
-            continue
-        found: list[list[Result]] = [[done[fit] for fit in folds] for folds in wanted]
+        reason = _why_not([fit for folds in wanted for fit in folds], errors)
+        found: list[list[Result]] = [] if reason else [[done[fit] for fit in folds] for folds in wanted]
         if judge.metric.needs == "proba" and any(r["proba"] is None for folds in found for r in folds):
             reason = f"It gives no probabilities, which {judge.metric.label} needs; choose a metric of labels."
-            comparison.failures[decoder.name, plan.name] = reason
-            continue
-        rows[decoder.name] = found
-    comparison.results[plan.name] = rows
+        if reason:
+            comparison.not_applicable[decoder.name, plan.name] = reason
+        else:
+            rows[decoder.name] = found
     if not rows:
-        system, reason = next((name, why) for (name, on), why in comparison.failures.items() if on == plan.name)
-        raise DataError(f"No decoder could be evaluated on the split {plan.name!r}; {system}: {reason}")
-    return make_board(
-        plan.name,
-        rows,
-        judge,
-        independent=plan.independent,
-        in_time=comparison.material.mode == "pseudo-online",
-        n_permutations=N_PERMUTATIONS,
+        return
+    in_time = comparison.material.mode == "pseudo-online"
+    board = make_board(
+        plan.name, rows, judge, independent=plan.independent, in_time=in_time, n_permutations=N_PERMUTATIONS
     )
+    comparison.plans.append(plan)
+    comparison.boards.append(board)
+    comparison.results[plan.name] = rows
+    if in_time:
+        comparison.events |= {
+            (plan.name, name): summarise_events(comparison.material, folds) for name, folds in rows.items()
+        }
+
+
+def _why_not(fits: Sequence[FitName], errors: Mapping[FitName, str]) -> str:
+    """Why a decoder is not applicable to a split, and to how much of it; empty if it is."""
+    failed = [errors[fit] for fit in fits if fit in errors]
+    if not failed or len(failed) == len(fits):
+        return failed[0] if failed else ""
+    return f"{failed[0]} (So in {len(failed)} of {len(fits)} fits.)"
+
+
+def _no_decoder(not_applicable: Mapping[tuple[str, str], str], split: str) -> str:
+    """All reasons on one split, each once."""
+    reasons: dict[str, list[str]] = {}
+    for (system, on), why in not_applicable.items():
+        if on == split:
+            reasons.setdefault(why, []).append(system)
+    said = " ".join(f"{', '.join(systems)}: {why}" for why, systems in reasons.items())
+    return f"No decoder could be evaluated on the split {split!r}; {said}"
 
 
 def _curve(

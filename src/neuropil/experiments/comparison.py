@@ -16,7 +16,9 @@ from numpy import ndarray
 
 from neuropil.errors import UsageError
 from neuropil.evaluate.metrics import Metric
+from neuropil.evaluate.splits import SPLITS
 from neuropil.experiments.evaluation import Decoder
+from neuropil.experiments.event_scores import EventSummary
 from neuropil.experiments.inputs import Material, data_slug, environment
 from neuropil.experiments.leaderboard import Board, Result
 from neuropil.experiments.plan import Plan
@@ -41,10 +43,14 @@ class Comparison:
     boards : list of Board
         One leaderboard a split.
     results : dict of split to dict of system to [fold][seed] -> stored result
+    events : dict of (split, system) to EventSummary
+        Hits, latency and false activations; in the pseudo-online mode only.
     curves : list of CurvePoint
         Of the fast decoders, on the first split.
-    failures : dict of (system, split) to str
-        Why a decoder is missing.
+    not_applicable : dict of (system, split) to str
+        Decoders that could not be fitted on these data, and why.
+    align : str or None
+        Alignment in front of every decoder.
     n_fits, n_stored : int
         Fits in all, and those that were there already.
     seconds : float
@@ -56,10 +62,12 @@ class Comparison:
     plans: list[Plan]
     metric: Metric
     seeds: int
+    align: str | None
     boards: list[Board]
     results: dict[str, dict[str, list[list[Result]]]]
+    events: dict[tuple[str, str], EventSummary]
     curves: list[CurvePoint]
-    failures: dict[tuple[str, str], str]
+    not_applicable: dict[tuple[str, str], str]
     root: Path
     n_fits: int
     n_stored: int
@@ -67,13 +75,32 @@ class Comparison:
 
     @property
     def table(self) -> pd.DataFrame:
-        """The leaderboards: one row per split and decoder, best first."""
-        rows = [
-            {"split": board.split, "rank": rank, **standing._asdict()}
-            for board in self.boards
-            for rank, standing in enumerate(board.standings, 1)
-        ]
-        return pd.DataFrame(rows)
+        """The leaderboards: one row per split and decoder, best first.
+
+        Decoders that are not applicable come last, without a rank and with the reason in the column `not_applicable`. In the
+        pseudo-online mode there are the columns of `EventSummary`, too.
+        """
+        rows: list[dict[str, Any]] = []
+        for split in self.splits:
+            board = next((board for board in self.boards if board.split == split), None)
+            for rank, standing in enumerate(board.standings if board else (), 1):
+                row = {"split": split, "rank": rank, **standing._asdict(), "not_applicable": ""}
+                found = self.events.get((split, standing.system))
+                rows.append(row | (found._asdict() if found else {}))
+            rows += [
+                {"split": split, "system": name, "not_applicable": why} for name, why in self.missing(split).items()
+            ]
+        table = pd.DataFrame(rows)
+        return table.astype({"rank": "Int64"}) if self.not_applicable else table
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that were asked for, those without any applicable decoder last."""
+        return list(dict.fromkeys([*(plan.name for plan in self.plans), *(on for _, on in self.not_applicable)]))
+
+    def missing(self, split: str) -> dict[str, str]:
+        """Decoders that are not applicable on a split, and why."""
+        return {system: why for (system, on), why in self.not_applicable.items() if on == split}
 
     @property
     def scores(self) -> pd.DataFrame:
@@ -124,18 +151,34 @@ class Comparison:
     @property
     def command(self) -> str:
         """What repeats this comparison."""
-        names = [decoder.name for decoder in self.decoders]
-        splits = [plan.name for plan in self.plans]
-        online = ["--mode", self.material.mode] if self.material.mode != "offline" else []
-        typed = self.material.named and all(d.registered for d in self.decoders) and not self.material.by_hand
-        if not typed:
-            data = repr(self.material.name) if self.material.named else "data"
-            mode = f", mode={self.material.mode!r}" if online else ""
-            cut = "".join(f", {name}={value!r}" for name, value in self.material.by_hand.items())
-            return f"neuropil.compare({data}, systems, split={splits!r}, metric={self.metric.name!r}, seeds={self.seeds}{mode}{cut})"
-        options = [part for name in splits for part in ("--split", name)]
-        metric = ["--metric", self.metric.name, "--seeds", str(self.seeds)]
-        return shlex.join(["neuropil", "compare", self.material.name, *names, *options, *metric, *online])
+        names, material = [decoder.name for decoder in self.decoders], self.material
+        plain = all(split in SPLITS for split in self.splits)
+        if not (material.named and plain and all(d.registered for d in self.decoders)):
+            return self._call()
+        words = ["neuropil", "compare", material.name, *names]
+        words += [part for name in self.splits for part in ("--split", name)]
+        words += ["--metric", self.metric.name, "--seeds", str(self.seeds)]
+        words += ["--mode", material.mode] if material.mode != "offline" else []
+        words += ["--align", self.align] if self.align else []
+        words += [part for name, value in material.options.items() for part in ("--option", f"{name}={_typed(value)}")]
+        for name, value in material.by_hand.items():
+            if name == "band":
+                words.append("--band=" + "-".join("" if edge is None else f"{edge:g}" for edge in value))
+            elif name == "labels":
+                words += [part for label in value for part in ("--label", str(label))]
+            else:
+                words += [f"--{name}", str(value)]
+        return shlex.join(words)
+
+    def _call(self) -> str:
+        """The same in Python, for data and decoders that have no name on the command line."""
+        material = self.material
+        parts: dict[str, Any] = {"split": self.splits, "metric": self.metric.name, "seeds": self.seeds}
+        parts |= {"mode": material.mode} if material.mode != "offline" else {}
+        parts |= {"align": self.align} if self.align else {}
+        parts |= {"options": material.options} if material.options else {}
+        said = "".join(f", {name}={value!r}" for name, value in (parts | material.by_hand).items())
+        return f"neuropil.compare({repr(material.name) if material.named else 'data'}, systems{said})"
 
     def best(self, split: str | None = None) -> str:
         """The decoder at the top of a split (the first without a name)."""
@@ -160,14 +203,19 @@ class Comparison:
                 "n_times": X.sizes["time"],
                 "sfreq": X.attrs.get("sfreq"),
                 "classes": self.material.classes.tolist(),
+                "options": self.material.options,
+                "cut": self.material.cut,
             },
+            "align": self.align,
             "metric": self.metric.name,
             "greater_is_better": self.metric.greater_is_better,
             "seeds": self.seeds,
             "reference": None if reference is None else {"accuracy": reference[0], "source": reference[1]},
             "own_accuracy": self.own_accuracy,
             "splits": [self._split_json(plan, board) for plan, board in zip(self.plans, self.boards, strict=True)],
-            "failures": [{"system": s, "split": on, "reason": why} for (s, on), why in self.failures.items()],
+            "not_applicable": [
+                {"system": s, "split": on, "reason": why} for (s, on), why in self.not_applicable.items()
+            ],
             "learning_curves": [point._asdict() for point in self.curves],
             "versions": environment(),
             "command": self.command,
@@ -190,11 +238,19 @@ class Comparison:
                 }
                 for u in plan.units
             ],
-            "leaderboard": [standing._asdict() for standing in board.standings],
+            "leaderboard": [
+                standing._asdict() | self._events_json(plan.name, standing.system) for standing in board.standings
+            ],
             "pairwise": [difference._asdict() for difference in board.differences],
             "scores": {system: values.tolist() for system, values in board.scores.items()},
             "confusion": {system: counts.tolist() for system, counts in board.confusion.items()},
         }
+
+    def _events_json(self, split: str, system: str) -> dict[str, Any]:
+        found = self.events.get((split, system))
+        if found is None:
+            return {}
+        return {"events": {k: v if math.isfinite(v) else None for k, v in found._asdict().items()}}
 
     def default_report_path(self) -> Path:
         """Beside the results: one report per data set, replaced by the next."""
@@ -232,6 +288,13 @@ class Comparison:
             entries = ", ".join(f"{s.system} {s.score:.3f}" for s in board.standings)
             lines.append(f"  {board.split}: {entries}")
         return "\n".join(lines)
+
+
+def _typed(value: Any) -> str:
+    """An option's value as one types it."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(_typed, value))
+    return "none" if value is None else str(value)
 
 
 def pooled(folds: Sequence[Sequence[Result]]) -> tuple[ndarray, ndarray, ndarray | None, ndarray]:

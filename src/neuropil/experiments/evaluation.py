@@ -7,7 +7,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -76,8 +76,8 @@ def _is_seed(name: str) -> bool:
     return name == "random_state" or name.endswith("__random_state")
 
 
-def make_decoders(systems: Any) -> list[Decoder]:
-    """Decoders from slugs, estimators, or a mapping of names to either.
+def make_decoders(systems: Any, align: str | None = None) -> list[Decoder]:
+    """Decoders from slugs, estimators, or a mapping of names to either; with `align`, behind that alignment (see `with_alignment`).
 
     Raises
     ------
@@ -101,7 +101,11 @@ def make_decoders(systems: Any) -> list[Decoder]:
         raise UsageError(
             f"Every decoder needs a name of its own, got {', '.join(doubled)} more than once; pass a dict of names."
         )
-    return decoders
+    if align is None:
+        return decoders
+    from neuropil.decoding.with_alignment import with_alignment
+
+    return [replace(decoder, estimator=with_alignment(decoder.estimator, align)) for decoder in decoders]
 
 
 def _decoder(name: str, system: Any) -> Decoder:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy import ndarray
 
@@ -17,11 +18,17 @@ from neuropil.errors import DataError, UsageError
 from neuropil.experiments.code import code_digest
 from neuropil.experiments.store import readable_name
 from neuropil.recording import Recording
-from neuropil.windowing import iter_batches, sliding_windows, windows
+from neuropil.windowing import iter_batches, sliding_windows, trial_numbers, windows
 
 Mode = Literal["offline", "pseudo-online"]
-ONLINE_BAND = (None, 40.0)
-SETTINGS = ("tmin", "tmax", "labels", "stream", "length", "overlap", "band")
+Band = tuple[float | None, float | None]
+ONLINE_BAND: Band = (None, 40.0)
+ORDER = 4
+IDLE = "idle"
+SETTINGS: dict[str, tuple[str, ...]] = {
+    "offline": ("tmin", "tmax", "labels", "stream", "band"),
+    "pseudo-online": ("length", "overlap", "labels", "stream", "band"),
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,10 @@ class Material:
         Whether `name` can be typed on the command line.
     by_hand : dict
         Settings of the windows that the caller gave.
+    options : dict
+        Of the data set, as the caller gave them.
+    trials : dict of int to DataFrame
+        Of every recording, whole trials with `onset`, `duration` and `label`; in the pseudo-online mode only.
     """
 
     name: str
@@ -56,6 +67,8 @@ class Material:
     facts: dict[str, Any] = field(default_factory=dict)
     named: bool = True
     by_hand: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    trials: dict[int, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def codes(self) -> ndarray:
@@ -69,7 +82,9 @@ class Material:
         return self.X.sizes["time"] / float(sfreq) if sfreq else None
 
 
-def load_material(data: Any, *, mode: Mode = "offline", **settings: Any) -> Material:
+def load_material(
+    data: Any, *, mode: Mode = "offline", options: Mapping[str, Any] | None = None, **settings: Any
+) -> Material:
     """Windows from whatever a user calls data.
 
     Parameters
@@ -78,9 +93,11 @@ def load_material(data: Any, *, mode: Mode = "offline", **settings: Any) -> Mate
         Name of a data set, path of a recording with events, recordings, or windows with the coordinate `label`.
     mode : {"offline", "pseudo-online"}
         One window an event, or sliding windows over everything, with what is no task as the class idle.
+    options : mapping, optional
+        Of a named data set, such as `n_sessions`.
     **settings
-        `tmin`, `tmax`, `labels`, `stream` of `neuropil.windows`; `length`, `overlap` and `band` (Hz, causal filter) of the
-        pseudo-online mode.
+        `labels` and `stream`; `band` (low, high) in Hz of a causal filter over the whole recording; `tmin` and `tmax` offline, `length`
+        and `overlap` pseudo-online.
 
     Raises
     ------
@@ -89,26 +106,39 @@ def load_material(data: Any, *, mode: Mode = "offline", **settings: Any) -> Mate
     """
     if mode not in get_args(Mode):
         raise UsageError(f"The mode is offline or pseudo-online, got {mode!r}.")
-    unknown = sorted(set(settings) - set(SETTINGS))
-    if unknown:
-        raise UsageError(f"Windows are cut with the settings {', '.join(SETTINGS)}; got {', '.join(unknown)}.")
     settings = {name: value for name, value in settings.items() if value is not None}
+    unknown = sorted(set(settings) - set(SETTINGS[mode]))
+    if unknown:
+        raise UsageError(
+            f"In the mode {mode}, windows are cut with the settings {', '.join(SETTINGS[mode])}; got {', '.join(unknown)}."
+        )
+    options = dict(options or {})
     if isinstance(data, xr.DataArray):
-        if mode != "offline" or settings:
+        if mode != "offline" or settings or options:
             raise UsageError("These windows are cut already; pass a recording to cut them in another way.")
         return _material(data.attrs.get("dataset") or "windows", data, "offline", {}, {}, named=False)
-    name, recordings, facts = load_recordings(data)
+    name, recordings, facts = load_recordings(data, options)
+    if facts.get("task") == "regression":
+        raise UsageError(
+            f"{name} has no classes to tell apart, it is for regression; load it with neuropil.load() and fit a regressor on its streams."
+        )
     X, cut = cut_windows(recordings, mode, settings)
     material = _material(name, X, mode, cut, facts, named=isinstance(data, str | Path))
-    return replace(material, by_hand=settings)
+    trials = {}
+    if mode == "pseudo-online":
+        trials = {k: whole_trials(recording, settings.get("labels")) for k, recording in enumerate(recordings)}
+    return replace(material, by_hand=settings, options=options, trials=trials)
 
 
-def load_recordings(data: Any) -> tuple[str, list[Recording], dict[str, Any]]:
-    """Name, recordings and facts of a data set's name, a path, or recordings."""
+def load_recordings(data: Any, options: Mapping[str, Any] | None = None) -> tuple[str, list[Recording], dict[str, Any]]:
+    """Name, recordings and facts of a data set's name (with options), a path, or recordings."""
+    options = dict(options or {})
+    if isinstance(data, str | Path):
+        return _by_name(str(data), options)
+    if options:
+        raise UsageError(f"Only a named data set has options, got {', '.join(options)} for {type(data).__name__}.")
     if isinstance(data, Recording):
         return data.dataset or "recording", [data], {}
-    if isinstance(data, str | Path):
-        return _by_name(str(data))
     if isinstance(data, Sequence) and data and all(isinstance(part, Recording) for part in data):
         return data[0].dataset or "recordings", list(data), {}
     raise UsageError(
@@ -117,17 +147,19 @@ def load_recordings(data: Any) -> tuple[str, list[Recording], dict[str, Any]]:
     )
 
 
-def _by_name(name: str) -> tuple[str, list[Recording], dict[str, Any]]:
+def _by_name(name: str, options: dict[str, Any]) -> tuple[str, list[Recording], dict[str, Any]]:
     from neuropil import datasets, io
 
     known = name in datasets.names() or name.startswith("moabb:")
+    if not known and options and Path(name).exists():
+        raise UsageError(f"Only a named data set has options, got {', '.join(options)} for the file {name}.")
     if not known and Path(name).exists():
         loaded: Recording | list[Recording] = io.open(name)
         facts: dict[str, Any] = {}
     elif not known and (Path(name).suffix or "/" in name):
         raise FileNotFoundError(f"Expected a recording at {name}, found nothing there; check the path.")
     else:
-        loaded, facts = datasets.load(name), datasets.describe(name)
+        loaded, facts = datasets.load(name, **options), datasets.describe(name)
     return name, [loaded] if isinstance(loaded, Recording) else list(loaded), dict(facts)
 
 
@@ -135,20 +167,57 @@ def cut_windows(
     recordings: Sequence[Recording], mode: str, settings: Mapping[str, Any]
 ) -> tuple[xr.DataArray, dict[str, Any]]:
     """Cut windows and say how, so that the same can be done to other recordings."""
-    if mode == "offline":
-        chosen = {k: settings[k] for k in ("tmin", "tmax", "labels", "stream") if k in settings}
-        X = windows(list(recordings), **chosen)
-        tmin = float(X["time"][0])
-        exact = {"tmin": tmin, "tmax": tmin + X.sizes["time"] / float(X.attrs["sfreq"])}
-        return X, {"mode": mode, **chosen, **exact}
     from neuropil.evaluate.epochs import filtered
 
-    chosen = {"length": 2.0, "overlap": 0.5, "band": ONLINE_BAND, **settings}
-    band, stream = tuple(chosen.pop("band")), chosen.pop("stream", None)
-    chosen = {k: v for k, v in chosen.items() if k in ("length", "overlap", "labels")}
-    ready = [filtered(recording, stream, "causal", band, 4) for recording in recordings]
-    X = sliding_windows(ready, stream, **chosen)
-    return X, {"mode": mode, **chosen, "band": list(band), **({"stream": stream} if stream else {})}
+    stream, band = settings.get("stream"), settings.get("band", ONLINE_BAND if mode == "pseudo-online" else None)
+    how = {name: settings[name] for name in ("labels", "stream") if name in settings}
+    if band is not None:
+        how["band"] = list(check_band(band))
+        whole = [not recording.info.get("concatenated_trials") for recording in recordings]
+        if mode == "offline" and not all(whole):
+            raise UsageError(
+                "These trials lie end to end, so a filter over the recording would run across their borders; leave out band."
+            )
+        recordings = [filtered(recording, stream, "causal", check_band(band), ORDER) for recording in recordings]
+        stream = None
+    if mode == "offline":
+        chosen = {k: settings[k] for k in ("tmin", "tmax", "labels") if k in settings}
+        X = windows(list(recordings), stream, **chosen)
+        tmin = float(X["time"][0])
+        exact = {"tmin": tmin, "tmax": tmin + X.sizes["time"] / float(X.attrs["sfreq"])}
+        return X, {"mode": mode, **how, **exact}
+    sliding = {"length": 2.0, "overlap": 0.5} | {k: settings[k] for k in ("length", "overlap") if k in settings}
+    X = sliding_windows(list(recordings), stream, labels=settings.get("labels"), idle=IDLE, **sliding)
+    return X, {"mode": mode, **sliding, **how}
+
+
+def check_band(band: Any) -> Band:
+    """The two edges of a pass band in Hz, either of which may be None."""
+    if not isinstance(band, list | tuple) or len(band) != 2:
+        raise UsageError(f"A band has two edges in Hz, for example (8, 30) or (None, 40), got {band!r}.")
+    low, high = (None if edge is None else float(edge) for edge in band)
+    return low, high
+
+
+def whole_trials(recording: Recording, labels: Sequence[str] | None = None) -> pd.DataFrame:
+    """The task's events in order of time; those that share a trial's number and follow each other as one.
+
+    Examples
+    --------
+    >>> from neuropil.io import from_array
+    >>> events = pd.DataFrame({"onset": [3.0, 7.0, 20.0], "duration": 4.0, "label": "low", "trial": [0, 0, 1]})
+    >>> whole_trials(from_array([[0.0] * 30], 1.0, events=events))[["onset", "duration"]].values.tolist()
+    [[3.0, 8.0], [20.0, 4.0]]
+    """
+    from neuropil.evaluate.epochs import task_events
+
+    events = task_events(recording, labels, IDLE)
+    number, label = trial_numbers(events), events["label"].to_numpy(dtype=object)
+    begins = np.ones(len(events), dtype=bool)
+    begins[1:] = (number[1:] != number[:-1]) | (label[1:] != label[:-1])
+    table = pd.DataFrame({"onset": events["onset"], "stop": events["onset"] + events["duration"], "label": label})
+    merged = table.groupby(np.cumsum(begins)).agg({"onset": "first", "stop": "max", "label": "first"})
+    return merged.assign(duration=merged["stop"] - merged["onset"])[["onset", "duration", "label"]]
 
 
 def _material(

@@ -11,8 +11,8 @@ import numpy as np
 from numpy import ndarray
 
 from neuropil.errors import UsageError
-from neuropil.evaluate.online_split import PseudoOnlineSplit
-from neuropil.evaluate.splits import SPLITS, make_split
+from neuropil.evaluate.online_split import WHOLE, PseudoOnlineSplit
+from neuropil.evaluate.splits import ALIASES, SHUFFLED, SPLITS, make_split
 from neuropil.evaluate.splitting import Fold, WindowSplit
 from neuropil.experiments.evaluation import Decoder, fold_seed
 from neuropil.experiments.inputs import Material, data_slug, environment
@@ -50,7 +50,7 @@ class Plan:
     def independent(self) -> bool:
         """Whether the folds test different subjects, or share no training window."""
         trained = np.concatenate([unit.fold.train for unit in self.units])
-        return self.name == "subject" or len(np.unique(trained)) == len(trained)
+        return self.name in ("subject", "subject-groups") or len(np.unique(trained)) == len(trained)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,15 +151,14 @@ def _default(material: Material) -> list[str]:
 def _plan(material: Material, split: Any, seeds: int) -> Plan:
     if isinstance(split, WindowSplit):
         return Plan(type(split).__name__, split.describe(), tuple(_units(material, split, None, 0)))
-    if split == "default":
-        split = _default(material)[0]
-    if split == "stratified":
+    split = _default(material)[0] if split == "default" else ALIASES.get(split, split)
+    if split in SHUFFLED:
         draws = [make_split(split, random_state=seed) for seed in range(seeds)]
         units: list[Unit] = []
         for seed, draw in enumerate(draws):
             units += _units(material, draw, seed, len(units))
         return Plan(split, draws[0].describe(), tuple(units))
-    if material.mode == "pseudo-online" and split in ("chronological", "session", "subject"):
+    if material.mode == "pseudo-online" and split in ("chronological", *WHOLE):
         chosen: WindowSplit = PseudoOnlineSplit(split)
     else:
         chosen = make_split(split)

@@ -93,9 +93,12 @@ def _verdict(comparison: Comparison, board: Board) -> str:
     if alike:
         who = _listing(alike) if len(alike) <= MAX_NAMED else f"{len(alike)} others"
         said += f"; {who} cannot be told apart from it ({board.brief})"
+    missing = comparison.missing(board.split)
     lost = [s.system for s in board.standings if not s.above_chance]
     if lost:
         said += f"; not above chance: {_listing(lost)}"
+    if missing:
+        said += f"; not applicable here: {_listing(missing)}"
     return said + "."
 
 
@@ -116,7 +119,12 @@ def _data(comparison: Comparison) -> str:
             "Window",
             f"{seconds:g} s, {X.sizes['time']} samples at {sfreq:g} Hz" if seconds else f"{X.sizes['time']} samples",
         ),
+        ("Options", ", ".join(f"{k} {v}" for k, v in material.options.items())),
         ("Cut", ", ".join(f"{k} {v}" for k, v in material.cut.items())),
+        (
+            "Alignment",
+            f"{comparison.align}, by subject and session, online for test windows" if comparison.align else "",
+        ),
         ("Channels", f"{X.sizes['channel']}: {shown}" if shown else X.sizes["channel"]),
         ("Subjects", subjects),
         ("Source", facts.get("provenance", "")),

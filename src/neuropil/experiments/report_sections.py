@@ -12,7 +12,7 @@ from neuropil.experiments import report_patterns as patterns
 from neuropil.experiments.comparison import Comparison
 from neuropil.experiments.leaderboard import Board, Standing
 from neuropil.experiments.plan import Plan
-from neuropil.experiments.terminal import p_text, seconds_text
+from neuropil.experiments.terminal import event_cells, p_text, seconds_text
 
 MAX_PATTERN_CLASSES = 4
 
@@ -29,7 +29,7 @@ def leaderboard(comparison: Comparison, plan: Plan, board: Board) -> str:
     scale = figures.Scale(min(edges), max(edges), 8, 232)
     rows = "".join(
         _row(rank, s, scale, None if reference is None else reference[0]) for rank, s in enumerate(standings, 1)
-    )
+    ) + "".join(_missing_row(system, why) for system, why in comparison.missing(plan.name).items())
     names = (
         "",
         "decoder",
@@ -55,8 +55,37 @@ def leaderboard(comparison: Comparison, plan: Plan, board: Board) -> str:
     return (
         f"<h3>Split “{escape(plan.name)}”</h3>{paragraph(_upper(plan.description) + f'; {board.n_test} test windows in all.', 'soft')}"
         f'<div class="scroll"><table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+        + _events(comparison, board)
         + _pairs(comparison, board)
     )
+
+
+def _missing_row(system: str, why: str) -> str:
+    return (
+        f'<tr class="chance"><td></td><th scope="row">{escape(system)}</th>'
+        f'<td class="reason" colspan="7">not applicable: {escape(why)}</td></tr>'
+    )
+
+
+def _events(comparison: Comparison, board: Board) -> str:
+    """Whole trials and idle time, for sliding windows."""
+    if not comparison.events:
+        return ""
+    body = "".join(
+        f'<tr><th scope="row">{escape(s.system)}</th>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in event_cells(comparison.events[board.split, s.system]))
+        + "</tr>"
+        for s in board.standings
+    )
+    names = ("trials", "hit", "wrong class", "latency", "false activations", "idle time active")
+    head = '<th scope="col" class="text">decoder</th>' + "".join(f'<th scope="col">{name}</th>' for name in names)
+    caption = (
+        "Whole trials and idle time, from the same predictions: a class is emitted by every window that it wins. A trial is hit if its "
+        "class is emitted (latency: median time from its onset to that), wrong if only others are; a false activation is an emission that "
+        "begins in idle time."
+    )
+    table = f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="scroll">{table}</div>'
 
 
 def _upper(text: str) -> str:
@@ -105,13 +134,14 @@ def _pairs(comparison: Comparison, board: Board) -> str:
 
 
 def left_out(comparison: Comparison) -> str:
-    if not comparison.failures:
-        return ""
+    """Splits on which no decoder was applicable."""
+    ranked = {board.split for board in comparison.boards}
     items = "".join(
         f"<li><b>{escape(system)}</b> on “{escape(split)}”: {escape(reason)}</li>"
-        for (system, split), reason in comparison.failures.items()
+        for (system, split), reason in comparison.not_applicable.items()
+        if split not in ranked
     )
-    return f'<h3 class="warn">Left out</h3><ul>{items}</ul>'
+    return f'<h3 class="warn">Not applicable</h3><ul>{items}</ul>' if items else ""
 
 
 def _order(comparison: Comparison) -> list[str]:
