@@ -19,6 +19,7 @@ NAMES = {
     "training": "benchmarks.training",
     "streaming": "benchmarks.streaming",
     "windows": "benchmarks.windows",
+    "entropy": "benchmarks.entropy",
     "compare": "benchmarks.comparison",
 }
 README = Path(__file__).with_name("README.md")
@@ -44,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _settings(arguments: argparse.Namespace, folder: Path) -> Settings:
-    sizes = dict(SMALL, seconds=10.0) if arguments.small else {}
+    sizes = dict(SMALL, seconds=10.0, entropy_seconds=60.0) if arguments.small else {}
     given = {"repeats": arguments.repeats, "n_iterated": arguments.iterated}
     sizes |= {name: value for name, value in given.items() if value is not None}
     return Settings(folder, peers=not arguments.no_peers, **sizes)

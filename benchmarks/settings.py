@@ -26,6 +26,8 @@ class Settings:
         Windows and measured epochs of the training.
     seconds : float
         Length of the stream that is decoded live.
+    entropy_seconds : float
+        Length of the recording whose band entropies are computed.
     peers : bool
         Measure the peers too.
     """
@@ -38,4 +40,5 @@ class Settings:
     n_trials: int = 288
     n_epochs: int = 20
     seconds: float = 300.0
+    entropy_seconds: float = 3600.0
     peers: bool = True

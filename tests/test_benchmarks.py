@@ -13,7 +13,7 @@ from rich.console import Console
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import __main__ as command
-from benchmarks import data, measure, peers, rows, startup, training, windows
+from benchmarks import data, entropy, measure, peers, rows, startup, training, windows
 from benchmarks.rows import Row
 from benchmarks.settings import Settings
 
@@ -22,7 +22,7 @@ from neuropil import Recording, sliding_windows
 
 @pytest.fixture
 def tiny(tmp_path) -> Settings:
-    return Settings(tmp_path, 200, 128, 1, 0.2, n_trials=8, n_epochs=2, seconds=2.0, peers=False)
+    return Settings(tmp_path, 200, 128, 1, 0.2, n_trials=8, n_epochs=2, seconds=2.0, entropy_seconds=30.0, peers=False)
 
 
 def well_formed(row: Row) -> bool:
@@ -106,6 +106,19 @@ def test_training_rows(tiny):
     measured = training.run(tiny)
     assert all(map(well_formed, measured))
     assert [row.peer_name for row in measured] == ["bare PyTorch loop", "the same steps by hand"]
+
+
+def test_entropies_are_everybodys_and_ours_come_sooner(tmp_path):
+    measured = entropy.run(Settings(tmp_path, repeats=1, entropy_seconds=30.0))
+    assert all(map(well_formed, measured))
+    assert {row.peer_name for row in measured} == {"scipy", "MNE-Python"}
+    assert all(row.ratio < 1 for row in measured)
+
+
+def test_entropies_without_peers(tiny):
+    measured = entropy.run(tiny)
+    assert all(map(well_formed, measured))
+    assert measured[0].name == "band entropies of 0.00833 h of EEG on one thread"
 
 
 def test_startup_rows_stand_beside_the_empty_interpreter(tiny):

@@ -209,9 +209,12 @@ def _block_variances(data: ndarray, block: slice, filters: ndarray, window: int,
     from neuropil.signal.cascade import add, new_state
 
     denominators = np.ascontiguousarray(filters[:, :, 4:])
+    room = np.empty(result.shape[1] * min(CHUNK, data.shape[1]))
     state = new_state(result.shape[1], len(filters), filters.shape[1], window, stride)
     for start in range(0, data.shape[1], CHUNK):
-        chunk = np.array(data[block, start : start + CHUNK], dtype=np.float64, order="C")
+        part = data[block, start : start + CHUNK]
+        chunk = room[: part.size].reshape(part.shape)
+        chunk[:] = part
         add(chunk, start, denominators, window, stride, *state, result)
         if not np.isfinite(state.memory).all():
             bad = ~np.isfinite(chunk)
