@@ -1,8 +1,19 @@
 """Bad files and bad data on the command line: one sentence, exit code 2, nothing left behind."""
 
+import json
+import re
+from datetime import UTC, datetime
+
 import numpy as np
 import pytest
 from test_catalog_commands import neuropil
+
+from neuropil import decoding
+from neuropil.errors import DataError, UsageError
+from neuropil.io.arrays import from_trials
+from neuropil.recording import Recording
+from neuropil.streams import irregular_stream, regular_stream
+from neuropil.windowing import windows
 
 SFREQ = 100.0
 
@@ -141,3 +152,105 @@ def test_results_stay_in_their_folder(tmp_path):
     (tmp_path / "file").write_text("in the way")
     done = neuropil("compare", "mine.npz", "binned-lda", "--split", "blocks", "--results", "file", cwd=tmp_path)
     check(done, "is a file", tmp_path, {"mine.npz", "file"})
+
+
+GRID = ("C3", "Cz", "C4")
+PLACES = np.array([[-0.06, 0.0, 0.06], [0.0, 0.0, 0.09], [0.06, 0.0, 0.06]])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"channel": np.array(["C3", "Cz", "XX9"])},
+            "names of the 10-10 system (such as C3) or a position for every channel, got the name 'XX9'",
+        ),
+        (
+            {"positions": np.where(np.arange(3)[:, None] == 1, np.nan, PLACES)},
+            "a position for every channel, got the name 'E0'",
+        ),
+        ({"positions": PLACES[[0, 1, 1]]}, "Electrodes 1 and 2 are at one place; correct the montage"),
+    ],
+    ids=["unknown name", "no position", "one place"],
+)
+def test_electrodes_that_have_no_place_on_the_head(changes, words, tmp_path):
+    write(tmp_path / "mine.npz", *good(n_times=200), **changes)
+    done = neuropil("compare", "mine.npz", "agtcnet", "--split", "chronological", "--jobs", "1", cwd=tmp_path)
+    check(done, words, tmp_path, {"mine.npz", "runs"})
+    assert "No decoder could be evaluated on the split 'chronological'; agtcnet:" in done.stderr
+    assert not list(tmp_path.rglob("*.html"))
+
+
+def test_who_cannot_be_fitted_is_listed_and_the_others_are_compared(tmp_path):
+    write(tmp_path / "mine.npz", *good(n_times=30), sfreq=30.0)
+    systems = ("binned-lda", "agtcnet", "rbtransformer", "dbconformer")
+    done = neuropil("compare", "mine.npz", *systems, "--split", "chronological", "--jobs", "1", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert [row["system"] for row in document["splits"][0]["leaderboard"]] == ["binned-lda", "dbconformer"]
+    reasons = {row["system"]: row["reason"] for row in document["not_applicable"]}
+    assert "10-10 system" in reasons["agtcnet"] or "windows of" in reasons["agtcnet"]
+    assert "too low for the band beta 14-31 Hz: half of 30 Hz is 15 Hz" in reasons["rbtransformer"]
+
+
+@pytest.mark.parametrize(
+    ("system", "words"),
+    [
+        ("eegnet", "A temporal filter of 0.5 s is 50 samples at 100 Hz, but windows have 40"),
+        ("shallow-convnet", "Filter and mean take 10 and 30 samples at 100 Hz, but windows have 20"),
+        ("dbconformer", "A patch of 0.5 s is 50 samples at 100 Hz, but windows have 40"),
+        ("agtcnet", "needs windows of 59 samples at 100 Hz or more, got 40"),
+        ("rbtransformer", "need windows of 75 samples at 100 Hz or more (3 periods), got 40"),
+    ],
+)
+def test_windows_shorter_than_the_longest_filter_of_a_network(system, words):
+    signal, labels = good(n_times=20 if system == "shallow-convnet" else 40)
+    X = windows(from_trials(signal, SFREQ, labels.tolist(), channels=list(GRID)))
+    with pytest.raises((DataError, UsageError), match=re.escape(words)):
+        decoding.make(system, max_epochs=1).fit(X)
+
+
+def test_another_montage_than_at_training():
+    signal, labels = good(n_times=100)
+    X = windows(from_trials(signal, SFREQ, labels.tolist(), channels=list(GRID)))
+    fitted = decoding.make("eegnet", max_epochs=1, random_state=0).fit(X)
+    with pytest.raises(DataError, match=r"it lacks C4 and adds Pz; select the same channels"):
+        fitted.predict(X.assign_coords(channel=["C3", "Cz", "Pz"]))
+    with pytest.raises(DataError, match=r"another order \(channel 0 was C3, is C4\)"):
+        fitted.predict(X[:, ::-1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--band", "20-60"), "50 Hz"),
+        (("--band", "8"), "A band is LOW-HIGH in Hz, for example 8-30 or -40, got '8'"),
+        (
+            ("--option", "n_sessions"),
+            "An option of a data set is NAME=VALUE, for example n_sessions=2, got 'n_sessions'",
+        ),
+        (("--option", "n_sessions=2"), "Only a named data set has options, got n_sessions for the file mine.npz"),
+    ],
+)
+def test_settings_that_do_not_fit(arguments, words, tmp_path):
+    signal = good()[0].transpose(1, 0, 2).reshape(3, -1)
+    write(tmp_path / "mine.npz", signal, ["left"], channel=np.array(GRID), onset=np.array([1.0]))
+    done = neuropil("compare", "mine.npz", "mdm", "--mode", "pseudo-online", *arguments, cwd=tmp_path)
+    check(done, words, tmp_path, {"mine.npz"})
+
+
+def test_time_stamps_that_run_backwards():
+    with pytest.raises(DataError, match="must be finite and must not decrease; sort them first"):
+        irregular_stream([0.0, 0.2, 0.1], [1, 1, 1])
+    stream = regular_stream(np.zeros((4, 1)) + np.arange(4)[:, None], 10.0)
+    with pytest.raises(DataError, match=r"labelled 10 Hz, but samples lie -0.1 s apart"):
+        Recording({"eeg": stream[::-1]})
+
+
+def test_an_nwb_file_with_time_stamps_that_run_backwards(tmp_path):
+    pynwb = pytest.importorskip("pynwb")
+    nwb = pynwb.NWBFile("backwards", "id", datetime(2020, 1, 1, tzinfo=UTC))
+    nwb.add_acquisition(pynwb.TimeSeries(name="eye", data=np.arange(3.0), unit="px", timestamps=[0.0, 0.2, 0.1]))
+    with pynwb.NWBHDF5IO(tmp_path / "mine.nwb", "w") as io:
+        io.write(nwb)
+    check(neuropil("compare", "mine.nwb", "mdm", cwd=tmp_path), "must not decrease", tmp_path, {"mine.nwb"})

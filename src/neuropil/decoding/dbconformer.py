@@ -203,6 +203,15 @@ class DBConformer(nn.Module):
                 f"A patch of {patch_size:g} s is {patch_samples} samples at {sfreq:g} Hz, but windows have {n_times}; "
                 "cut longer windows or lower patch_size."
             )
+        longest = max(
+            odd_samples(kernel_size, sfreq) if branch != "spatial" else 0,
+            spatial_kernel_size if branch != "temporal" else 0,
+        )
+        if longest > n_times:
+            raise UsageError(
+                f"The longest filter has {longest} samples at {sfreq:g} Hz, but windows have {n_times}; cut longer windows or lower "
+                "kernel_size and spatial_kernel_size."
+            )
         self.n_chans, self.n_times, self.branch = n_chans, n_times, branch
         encoder = {"num_heads": num_heads, "scale": emb_size**-0.5, "drop_prob": drop_prob}
         if branch != "spatial":

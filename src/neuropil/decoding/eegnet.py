@@ -62,7 +62,7 @@ class EEGNet(nn.Module):
     Raises
     ------
     UsageError
-        If the window is shorter than one sample after both averages.
+        If the window is shorter than a temporal filter, or than one sample after both averages.
 
     Examples
     --------
@@ -97,6 +97,11 @@ class EEGNet(nn.Module):
         if kernel_samples < 1:
             raise UsageError(
                 f"A temporal filter of {kernel_size:g} s is less than one sample at {sfreq:g} Hz; lengthen it."
+            )
+        if kernel_samples > n_times:
+            raise UsageError(
+                f"A temporal filter of {kernel_size:g} s is {kernel_samples} samples at {sfreq:g} Hz, but windows have {n_times}; "
+                "cut longer windows or lower kernel_size."
             )
         self.n_chans, self.n_times = n_chans, n_times
         n_spatial = n_filters * depth
