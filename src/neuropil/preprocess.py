@@ -65,6 +65,23 @@ def decimate(recording: Recording, factor: int, *, stream: str | None = None) ->
     return _with(recording, name, chosen, data, chosen.attrs["sfreq"] / factor)
 
 
+def resample(recording: Recording, sfreq: float, *, stream: str | None = None) -> Recording:
+    """A stream at another rate, low-passed below half of the lower one; it looks ahead. A stream at that rate already stays as it is.
+
+    Examples
+    --------
+    >>> recording = Recording({"eeg": regular_stream(np.zeros((1000, 2)) + np.arange(2), 250.0)})
+    >>> resample(recording, 64.0).stream().shape
+    (256, 2)
+    """
+    name, chosen = _chosen(recording, stream)
+    if chosen.attrs["sfreq"] == sfreq:
+        return recording
+    return _with(
+        recording, name, chosen, filters.resample(_values(chosen), chosen.attrs["sfreq"], sfreq, axis=0), sfreq
+    )
+
+
 def _chosen(recording: Recording, stream: str | None) -> tuple[str, xr.DataArray]:
     chosen = recording.stream(stream)
     if not is_regular(chosen) or chosen.dims != ("time", "channel"):

@@ -40,11 +40,11 @@ LAPTOP: dict[str, Any] = {
     "spectral_depth": 1,
     "spectral_heads": 4,
     "drop_path": 0.0,
-    "lr": 1e-3,
+    "lr": 3e-3,
     "layer_decay": 1.0,
     "weight_decay": 0.01,
     "warmup_epochs": 1,
-    "max_epochs": 8,
+    "max_epochs": 5,
     "batch_size": 32,
 }
 """Settings for EEG at 64 Hz, a few scans and one processor core; everything is trained from scratch."""
