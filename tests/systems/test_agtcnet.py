@@ -321,7 +321,7 @@ def test_an_electrode_without_a_position():
         ({"adjacency": np.eye(4, k=1)}, "must be symmetric, but only one of the links 0-1 and 1-0 is set"),
         (
             {"kernel_size": 1.2},
-            r"filters of 1.2 s needs windows of 108 samples at 62.5 Hz or more, got 100; cut longer",
+            r"filters of 1.2 s needs windows of 140 samples at 62.5 Hz or more, got 100; cut longer",
         ),
     ],
 )

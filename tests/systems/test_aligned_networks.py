@@ -1,4 +1,4 @@
-"""What DBConformer, EEGNet and ShallowConvNet share as estimators: learning, repeating, alignment, saving."""
+"""What DBConformer, EEGNet, ShallowConvNet and AGTCNet share as estimators: learning, repeating, alignment, saving."""
 
 import inspect
 
@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 
 from neuropil.alignment import align, align_online
+from neuropil.decoding.agtcnet import AGTCNetClassifier
 from neuropil.decoding.dbconformer import DBConformerClassifier
 from neuropil.decoding.eegnet import EEGNetClassifier
 from neuropil.decoding.shallow_convnet import ShallowConvNetClassifier
@@ -21,6 +22,9 @@ DECODERS = {
     ),
     "eegnet": EEGNetClassifier(lr=1e-2, batch_size=16),
     "shallow_convnet": ShallowConvNetClassifier(n_filters=8, lr=5e-3),
+    "agtcnet": AGTCNetClassifier(
+        adjacency="full", n_filters_global=16, norm_momentum=0.1, lr=1e-2, batch_size=16, validation=0.0
+    ),
 }
 
 

@@ -35,6 +35,8 @@ ADJACENCIES = ("grid", "nearest", "full", "identity", "none")
 DROPOUT = {"links": 0.2, "graph": 0.25, "pooling": 0.25, "attention": 0.6, "context": 0.3, "convolution": 0.2}
 FIRST_POOL, FIRST_STEP, POOL = 4, 2, 4
 DEPTH_MULTIPLIER = 4
+# one moment would have no other to attend to, and a batch of one window no statistics
+FEWEST_TOKENS = 2
 
 
 class TemporalContext(nn.Module):
@@ -143,8 +145,8 @@ class AGTCNet(nn.Module):
         taps = max(1, round(kernel_size * sfreq))
         n_moments = (n_times - taps + 1 - FIRST_POOL) // FIRST_STEP + 1
         n_tokens = n_moments // POOL // POOL
-        if n_tokens < 1:
-            shortest = (POOL * POOL - 1) * FIRST_STEP + FIRST_POOL + taps - 1
+        if n_tokens < FEWEST_TOKENS:
+            shortest = (FEWEST_TOKENS * POOL * POOL - 1) * FIRST_STEP + FIRST_POOL + taps - 1
             raise UsageError(
                 f"AGTCNet with filters of {kernel_size:g} s needs windows of {shortest} samples at {sfreq:g} Hz or more, got {n_times}; "
                 "cut longer windows or lower kernel_size."
