@@ -10,7 +10,19 @@ os.environ.setdefault("MNE_LOGGING_LEVEL", "ERROR")
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-SHAPED = ("adversarial", "alignment", "batches", "decoding", "evaluate", "explain", "nn", "signal", "simulate", "stats", "windowing")
+SHAPED = (
+    "adversarial",
+    "alignment",
+    "batches",
+    "decoding",
+    "evaluate",
+    "explain",
+    "nn",
+    "signal",
+    "simulate",
+    "stats",
+    "windowing",
+)
 install_import_hook([f"neuropil.{name}" for name in SHAPED], "shape_checks.checker")
 
 import torch

@@ -14,6 +14,7 @@ import neuropil.experiments.compare as module
 from neuropil import storage
 from neuropil.errors import DataError
 from neuropil.experiments import report_figures as figures
+from neuropil.experiments import report_missed as missing
 from neuropil.experiments import report_patterns as patterns
 from neuropil.experiments.compare import compare
 from neuropil.experiments.inputs import load_material
@@ -153,9 +154,31 @@ def test_maps_on_the_head_where_positions_are_known(tmp_path, monkeypatch):
     comparison = compare(recording, {"lda": MeanLDA()}, split="own", results=tmp_path / "runs", n_jobs=1)
     page = comparison.report(tmp_path / "report.html").read_text(encoding="utf-8")
     images = [attrs for tag, attrs in nothing_is_fetched(page).tags if tag == "img"]
-    assert len(images) == 1
-    assert images[0]["src"].startswith("data:image/png;base64,iVBOR")
-    assert "strongest: C3" in images[0]["alt"], "the channel in which the classes differ"
+    assert len(images) == 2, "what goes with the output, and what is missed"
+    for image in images:
+        assert image["src"].startswith("data:image/png;base64,iVBOR")
+        assert "strongest: C3" in image["alt"], "the channel in which the classes differ"
+
+
+def test_it_says_what_the_best_decoders_miss(comparison, page):
+    text = " ".join(Checker(page).text)
+    assert "What the decoders use" in text
+    assert "What is missed when it is taken away" in text
+    labels = [attrs["aria-label"] for tag, attrs in Checker(page).tags if tag == "svg"]
+    (electrodes,) = [label for label in labels if label.startswith("fall of probability without each electrode")]
+    assert "strongest: C3" in electrodes
+    (bands,) = [label for label in labels if label.startswith("fall of probability without each band")]
+    assert "slow" in bands, "the classes differ in the mean of a channel"
+    found = missing.missed_by_the_best(comparison)
+    assert 1 <= len(found.losses) <= missing.MAX_DECODERS
+    assert "guess" not in [loss.name for loss in found.losses], "it is not above chance"
+
+
+def test_slow_decoders_are_named_instead_of_waited_for(comparison, monkeypatch):
+    monkeypatch.setattr(missing, "SECONDS", 0.0)
+    found = missing.missed_by_the_best(comparison)
+    assert found.losses == []
+    assert found.left_out.startswith("Left out, since fitting or asking them again takes too long: ")
 
 
 def test_positions_are_used_only_if_they_are_all_known():

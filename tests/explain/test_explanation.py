@@ -49,7 +49,14 @@ def test_every_decoder_of_the_registry(slug):
 def test_figures_and_files(tmp_path):
     _, X, _ = motor_imagery()
     found = explain(imagery_decoder("shallow-convnet"), X, n_repeats=1, n_steps=4)
-    assert list(found.figures()) == ["patterns", "power", "electrodes", "time", "spectrum", "gradients"]
+    assert [panel.name for panel in found.panels()] == [
+        "patterns",
+        "power",
+        "electrodes",
+        "time",
+        "spectrum",
+        "gradients",
+    ]
     page = found.plot(tmp_path / "page.html").read_text()
     assert "Content-Security-Policy" in page
     assert "<script" not in page
@@ -61,14 +68,14 @@ def test_figures_and_files(tmp_path):
 
 def test_without_places_there_are_bars_and_a_note(tmp_path):
     X, y = steps()
-    windows = labelled(X, y, positions=False, names=("a", "<b>", "c", "d"))
+    windows = labelled(X, y, positions=False, names=("a", "<b>${x", "c", "d"))
     found = explain(make("binned-lda").fit(windows), windows, n_repeats=1)
     assert any("drawn as bars" in note for note in found.notes)
     bars = found.figures()["electrodes"].axes[0].patches
     assert len(bars) == 4
     page = found.plot(tmp_path / "page.html").read_text()
     assert "<b>" not in page
-    assert "&lt;b&gt;" in page
+    assert "&lt;b&gt;${x" in page
     assert found.plot(tmp_path / "image.png").read_bytes().startswith(b"\x89PNG")
     assert found.plot(tmp_path / "image.svg").read_text().lstrip().startswith("<?xml")
     assert not any("drawn as bars" in note for note in explain(make("binned-lda").fit(small()), small()).notes)
@@ -81,7 +88,7 @@ def test_plain_arrays_and_what_they_cannot_tell():
     assert "power" not in found.patterns
     assert found.channels == ("0", "1", "2", "3")
     assert any("sampling rate" in note for note in found.notes)
-    assert "spectrum" not in found.figures()
+    assert "spectrum" not in [panel.name for panel in found.panels()]
 
 
 def test_attention_and_sanity_take_part(tmp_path):
@@ -91,7 +98,9 @@ def test_attention_and_sanity_take_part(tmp_path):
     found = explain(network, windows, n_repeats=1, n_steps=2, sanity=True)
     assert set(found.attention) == {"electrodes", "electrodes rollout"}
     assert found.sanity.n_test == 20
-    assert {"attention electrodes", "attention electrodes rollout", "sanity"} <= set(found.figures())
+    assert {"attention electrodes", "attention electrodes rollout", "sanity"} <= {
+        panel.name for panel in found.panels()
+    }
     assert "Is it learned?" in found.plot(tmp_path / "page.html").read_text()
 
 

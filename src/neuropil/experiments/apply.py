@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,9 @@ from neuropil.persistence import read_model, save_model
 from neuropil.recording import Recording
 from neuropil.signature import Signature
 from neuropil.windowing import cut, windows
+
+if TYPE_CHECKING:
+    from neuropil.explain.explanation import Explanation
 
 
 def fit(
@@ -109,6 +112,20 @@ def predict(model: str | Path, recording: Any, *, step: float | None = None) -> 
     DataError, UsageError, FileNotFoundError
         If the model is damaged or the recording differs in channels, their order, rate or length.
     """
+    estimator, X, n_recordings = windows_for(model, recording, step=step)
+    inputs = input_for(estimator, X)
+    table = {"onset": X["onset"].values, "label": np.asarray(estimator.predict(inputs))}
+    if step is None:
+        table["event"] = X["label"].values
+    if hasattr(estimator, "predict_proba"):
+        proba = np.asarray(estimator.predict_proba(inputs))
+        table |= {f"p_{name}": proba[:, k] for k, name in enumerate(np.asarray(estimator.classes_).tolist())}
+    first = {"recording": X["recording"].values} if n_recordings > 1 else {}
+    return pd.DataFrame({**first, **table})
+
+
+def windows_for(model: str | Path, recording: Any, *, step: float | None = None) -> tuple[Any, xr.DataArray, int]:
+    """A model that `fit` saved, recordings cut as its training windows were and read into memory, and their number; see `predict`."""
     estimator, facts = read_model(model)
     if "windows" not in facts or "signature" not in facts:
         raise UsageError(
@@ -121,16 +138,47 @@ def predict(model: str | Path, recording: Any, *, step: float | None = None) -> 
     X = _windows(recordings, facts, step)
     saved = {k: _tuples(v) for k, v in facts["signature"].items()}
     Signature(**saved).check(X)
-    X = X.load()
-    inputs = input_for(estimator, X)
-    table = {"onset": X["onset"].values, "label": np.asarray(estimator.predict(inputs))}
-    if step is None:
-        table["event"] = X["label"].values
-    if hasattr(estimator, "predict_proba"):
-        proba = np.asarray(estimator.predict_proba(inputs))
-        table |= {f"p_{name}": proba[:, k] for k, name in enumerate(np.asarray(estimator.classes_).tolist())}
-    first = {"recording": X["recording"].values} if len(recordings) > 1 else {}
-    return pd.DataFrame({**first, **table})
+    return estimator, X.load(), len(recordings)
+
+
+def explain(
+    model: str | Path,
+    recording: Any,
+    *,
+    sanity: bool = False,
+    max_windows: int | None = None,
+    progress: bool | None = None,
+) -> Explanation:
+    """Explain a model that `fit` saved by the windows of a recording, cut as its training windows were.
+
+    Parameters
+    ----------
+    model : path-like
+        Folder of the model.
+    recording : str, path, Recording or sequence of Recording
+        With the channels and the rate of the training data, and with events; best one that the model was not fitted on.
+    sanity : bool
+        Fit the decoder again on true and on shuffled labels, see `neuropil.explain.check_sanity`.
+    max_windows : int, optional
+        Look at no more windows than that; 200 without.
+    progress : bool, optional
+
+    Returns
+    -------
+    Explanation
+
+    Raises
+    ------
+    DataError, UsageError, FileNotFoundError
+        As `predict`.
+    """
+    from neuropil.explain.explanation import MAX_WINDOWS
+    from neuropil.explain.explanation import explain as run
+
+    estimator, X, _ = windows_for(model, recording)
+    known = np.isin(X["label"].values.astype(str), np.asarray(estimator.classes_).astype(str))
+    X = X[known] if known.any() else X
+    return run(estimator, X, sanity=sanity, max_windows=max_windows or MAX_WINDOWS, progress=progress)
 
 
 def _tuples(value: Any) -> Any:

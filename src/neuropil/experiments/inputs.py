@@ -257,7 +257,7 @@ def data_slug(material: Material) -> str:
     return name if material.mode == "offline" else f"{name}-pseudo-online"[:80]
 
 
-NOT_IN_RESULTS = ("cli", "experiments", "claims", "web", "assistant", "stream")
+NOT_IN_RESULTS = ("cli", "experiments", "claims", "web", "assistant", "stream", "explain")
 
 
 @cache

@@ -229,12 +229,22 @@ def curves_figure(
     return svg(width, height, label, "".join(parts))
 
 
-def heatmap(values: ndarray, rows: Sequence[str], columns: Sequence[str], limit: float, label: str) -> str:
-    """Red is positive, blue negative, stronger further from 0; the last column stands apart."""
-    cell, tall, left, top = 34.0, max(12.0, min(24.0, 260 / len(rows))), 96.0, 22.0
+def heatmap(
+    values: ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    limit: float,
+    label: str,
+    *,
+    last_apart: bool = True,
+    digits: int = 2,
+) -> str:
+    """Red is positive, blue negative, stronger further from 0; the last column stands apart, if it is of another sort."""
+    cell = max(34.0, 6.5 * max(map(len, columns)) + 6)
+    tall, left, top = max(12.0, min(24.0, 260 / len(rows))), 96.0, 22.0
     parts = []
     for j, column in enumerate(columns):
-        apart = 10 if j == len(columns) - 1 else 0
+        apart = 10 if last_apart and j == len(columns) - 1 else 0
         parts.append(text(left + cell * (j + 0.5) + apart, 14, column, "middle", "soft"))
         for i, row in enumerate(rows):
             value = float(values[i, j])
@@ -243,7 +253,7 @@ def heatmap(values: ndarray, rows: Sequence[str], columns: Sequence[str], limit:
             x, y = left + cell * j + apart + 0.5, top + tall * i + 0.5
             parts.append(
                 f'<rect x="{x:.1f}" y="{y:.1f}" width="{cell - 1:.1f}" height="{tall - 1:.1f}" fill="{tone}" '
-                f'fill-opacity="{0.04 + 0.96 * strength:.3f}"><title>{escape(row)}, {escape(column)}: {value:+.2f}</title></rect>'
+                f'fill-opacity="{0.04 + 0.96 * strength:.3f}"><title>{escape(row)}, {escape(column)}: {value:+.{digits}f}</title></rect>'
             )
     parts += [text(left - 6, top + tall * (i + 0.5) + 4, shorten(row, 13), "end") for i, row in enumerate(rows)]
     return svg(left + cell * len(columns) + 14, top + tall * len(rows) + 4, label, "".join(parts))

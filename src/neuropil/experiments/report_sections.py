@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from neuropil.experiments import report_figures as figures
+from neuropil.experiments import report_missed as missing
 from neuropil.experiments import report_patterns as patterns
 from neuropil.experiments.comparison import Comparison
 from neuropil.experiments.leaderboard import Board, Standing
 from neuropil.experiments.plan import Plan
 from neuropil.experiments.terminal import event_cells, p_text, seconds_text
+from neuropil.explain.plots import strongest, topographies
 
 MAX_PATTERN_CLASSES = 4
 
@@ -285,7 +287,50 @@ def patterns_section(comparison: Comparison) -> str:
         "These are patterns in the sense of Haufe et al. (2014): they show where the activity is that the decoder's output goes with, "
         f"not its weights. From the split “{board.split}”."
     )
-    return f'<div class="grid wide">{grid}</div>{paragraph(caption, "soft small")}'
+    return (
+        f'<h3>What goes with the output</h3><div class="grid wide">{grid}</div>{paragraph(caption, "soft small")}'
+        + _missed(comparison, info, rows)
+    )
+
+
+def _missed(comparison: Comparison, info: Any, rows: list[str]) -> str:
+    """What the best decoders lose without an electrode, a stretch of time, a band."""
+    found = missing.missed_by_the_best(comparison)
+    if not found.losses:
+        return paragraph(found.left_out, "soft small") if found.left_out else ""
+    colours = _colours(comparison)
+    names = [loss.name for loss in found.losses]
+    electrodes = np.stack([loss.electrodes.values for loss in found.losses], axis=1)
+    limit = float(np.abs(electrodes).max()) or 1.0
+    label = f"fall of probability without each electrode; {strongest(electrodes, rows, names)}"
+    if info is None:
+        short = [figures.shorten(name, 14) for name in names]
+        drawing = figures.heatmap(electrodes, rows, short, limit, label, last_apart=False, digits=3)
+    else:
+        titles = [figures.shorten(name, 18) for name in names]
+        drawing = f'<img src="{topographies(electrodes, titles, info, limit)}" alt="{escape(label)}">'
+    grid = f"<figure><figcaption>electrodes</figcaption>{drawing}</figure>"
+    curves = [
+        figures.Curve(loss.name, colours[loss.name], loss.times["time"].values, loss.times.values)
+        for loss in found.losses
+    ]
+    legend = figures.legend([(c.name, c.colour) for c in curves])
+    chart = figures.curves_figure(curves, "time (s)", "fall of probability", width=430)
+    grid += f"<figure><figcaption>stretches of time</figcaption>{legend}{chart}</figure>"
+    banded = {loss.name: loss.bands for loss in found.losses if loss.bands is not None}
+    if banded:
+        values, decoders = np.stack([bands.values for bands in banded.values()]), list(banded)
+        columns = [str(b) for b in banded[decoders[0]]["band"].values]
+        top = float(np.abs(values).max()) or 1.0
+        label = f"fall of probability without each band; {strongest(values, decoders, columns)}"
+        drawing = figures.heatmap(values, decoders, columns, top, label, last_apart=False, digits=3)
+        grid += f"<figure><figcaption>frequency bands</figcaption>{drawing}</figure>"
+    caption = (
+        "How far the probability of the right class falls when a part is exchanged between test windows, mean over up to "
+        f"{found.n_windows} windows of “{found.fold}”; full colour of the electrodes at {limit:.3f}. An electrode that others can stand in "
+        f"for is not missed. {found.left_out}"
+    )
+    return f'<h3>What is missed when it is taken away</h3><div class="grid wide">{grid}</div>{paragraph(caption, "soft small")}'
 
 
 def _pattern_figure(title: str, values: Any, rows: list[str], columns: list[str], limit: float, info: Any) -> str:
@@ -296,6 +341,6 @@ def _pattern_figure(title: str, values: Any, rows: list[str], columns: list[str]
     else:
         chosen = patterns.chosen_maps(values.shape[1])
         titles = [columns[k] if k == values.shape[1] - 1 else f"{columns[k]} s" for k in chosen]
-        source = patterns.topographies(values[:, chosen], titles, info, limit)
+        source = topographies(values[:, chosen], titles, info, limit)
         drawing = f'<img src="{source}" alt="{escape(label)}">'
     return f"<figure><figcaption>{escape(title)}</figcaption>{drawing}</figure>"

@@ -88,6 +88,22 @@ class Explanation:
     kinds: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def most_missed(self, n: int = 3) -> list[tuple[str, str, str]]:
+        """Rows of a table: the electrodes, stretches of time and bands without which the right class loses most, with the loss."""
+        rows = []
+        for kind, name, lost in (
+            ("electrode", "channel", self.electrodes),
+            ("time", "time", self.times),
+            ("band", "band", self.bands),
+        ):
+            if lost is None:
+                continue
+            falls = lost["probability"]
+            for k in np.argsort(-falls.values, kind="stable")[:n]:
+                part = falls[name].values[k]
+                rows.append((kind, f"{part:.2f} s" if kind == "time" else str(part), f"{float(falls[k]):+.3f}"))
+        return rows
+
     def panels(self) -> list[Panel]:
         """The drawings, in order, each with its caption."""
         return panels(self)

@@ -106,7 +106,7 @@ def draw_topographies(
         image, _ = mne.viz.plot_topomap(
             values[:, k], info, axes=place, show=False, cmap="RdBu_r", vlim=(-limit, limit), contours=4, sensors=True
         )
-        place.set_title(title, fontsize=9)
+        place.set_title(plain(title), fontsize=9)
     if unit:
         colours = figure.colorbar(image, ax=list(axes), shrink=0.7, fraction=0.03, pad=0.02)
         colours.set_label(unit, fontsize=8)
@@ -133,12 +133,12 @@ def draw_channels(
     for k, (title, place) in enumerate(zip(titles, axes, strict=True)):
         place.barh(rows, shown[:, k], color=np.where(shown[:, k] >= 0, RED, BLUE))
         place.set_xlim(-1.05 * limit if (shown < 0).any() else 0.0, 1.05 * limit)
-        place.set_title(title, fontsize=9)
+        place.set_title(plain(title), fontsize=9)
         place.set_xlabel(unit, fontsize=8)
         place.tick_params(labelsize=7)
     axes[0].set_ylim(len(names) - 0.5, -0.5)
     if len(names) <= MAX_NAMES:
-        axes[0].set_yticks(rows, names)
+        axes[0].set_yticks(rows, [plain(name) for name in names])
 
 
 def draw_lines(
@@ -147,7 +147,7 @@ def draw_lines(
     """Curves (name, x, y) over a common axis, with the zero line."""
     place = figure.subplots()
     for name, x, y in curves:
-        place.plot(x, y, marker="o" if markers else "", markersize=4, linewidth=1.5, label=name)
+        place.plot(x, y, marker="o" if markers else "", markersize=4, linewidth=1.5, label=plain(name))
     place.axhline(0, color=GREY, linewidth=0.8)
     _label(place, xlabel, ylabel, legend=len(curves) > 1)
 
@@ -157,7 +157,9 @@ def draw_bars(figure: Any, bars: Sequence[tuple[str, Any]], names: Sequence[str]
     place = figure.subplots()
     width = 0.8 / len(bars)
     for k, (name, values) in enumerate(bars):
-        place.bar(np.arange(len(names)) + (k - (len(bars) - 1) / 2) * width, np.nan_to_num(values), width, label=name)
+        place.bar(
+            np.arange(len(names)) + (k - (len(bars) - 1) / 2) * width, np.nan_to_num(values), width, label=plain(name)
+        )
     place.axhline(0, color=GREY, linewidth=0.8)
     place.set_xticks(np.arange(len(names)), names, rotation=20 if max(map(len, names)) > 6 else 0)
     _label(place, "", ylabel, legend=len(bars) > 1)
@@ -170,12 +172,13 @@ def draw_matrices(
     axes = np.atleast_1d(figure.subplots(1, len(matrices)))
     for (title, matrix), place in zip(matrices, axes, strict=True):
         image = place.imshow(matrix, cmap="viridis", vmin=0)
-        place.set_title(title, fontsize=9)
+        place.set_title(plain(title), fontsize=9)
         place.set_xlabel("attended", fontsize=8)
         if len(names) <= MAX_NAMES:
+            shown = [plain(name) for name in names]
             size = 6 if len(names) > 16 else 7
-            place.set_xticks(np.arange(len(names)), names, rotation=90, fontsize=size)
-            place.set_yticks(np.arange(len(names)), names, fontsize=size)
+            place.set_xticks(np.arange(len(names)), shown, rotation=90, fontsize=size)
+            place.set_yticks(np.arange(len(names)), shown, fontsize=size)
         figure.colorbar(image, ax=place, shrink=0.7).ax.tick_params(labelsize=6)
     axes[0].set_ylabel("receives", fontsize=8)
 
@@ -208,6 +211,17 @@ def _label(place: Any, xlabel: str, ylabel: str, *, legend: bool) -> None:
         place.spines[side].set_visible(False)
     if legend:
         place.legend(fontsize=7, frameon=False)
+
+
+def plain(text: str) -> str:
+    r"""Text that matplotlib draws as it stands, dollars and all.
+
+    Examples
+    --------
+    >>> plain("$x$")
+    '\\$x\\$'
+    """
+    return text.replace("$", r"\$")
 
 
 def chosen_stretches(n_stretches: int) -> list[int]:
