@@ -13,7 +13,12 @@ from sklearn.pipeline import make_pipeline
 from neuropil import decoding, train
 from neuropil.datasets import load
 from neuropil.decoding.band_entropy import BandDifferentialEntropy
-from neuropil.decoding.rbtransformer import RBTransformer, RBTransformerClassifier, RBTransformerDecoder
+from neuropil.decoding.rbtransformer import (
+    RBTransformer,
+    RBTransformerClassifier,
+    RBTransformerDecoder,
+    _oversampled,
+)
 from neuropil.errors import DataError, MissingExtraError, UsageError
 from neuropil.evaluate.splits import TrialFolds
 from neuropil.evaluate.trials import vote
@@ -205,13 +210,22 @@ def test_rare_classes_weigh_more_unless_they_are_filled_up(monkeypatch):
         RBTransformerClassifier(**SMALL | {"resampling": "smote"}).fit(X, y)
 
 
-def test_smote_fills_up_the_training_windows_only():
+def test_smote_fills_up_the_rare_class_between_its_windows():
     pytest.importorskip("imblearn")
     X, y = separable(80)
     rare = np.r_[np.flatnonzero(y == "low"), np.flatnonzero(y == "high")[:15]]
-    fitted = RBTransformerClassifier(**SMALL | {"resampling": "smote", "max_epochs": 20}).fit(X[rare], y[rare])
-    new, truth = separable(seed=1)
-    assert fitted.score(new, truth) > 0.8
+    data = {"X": torch.as_tensor(X[rare], dtype=torch.float32), "y": torch.as_tensor((y[rare] == "high").astype(int))}
+    filled = _oversampled(data, seed=0)
+    assert np.bincount(filled["y"]).tolist() == [40, 40]
+    torch.testing.assert_close(filled["X"][:55], data["X"])
+    corners = data["X"][40:].flatten(1).double()
+    apart = torch.cdist(corners, corners)
+    for new in filled["X"][55:].flatten(1).double():
+        away = torch.cdist(new[None], corners)[0]
+        detour = away[:, None] + away[None] - apart + torch.eye(15)
+        assert detour.min() < 1e-5
+    fitted = RBTransformerClassifier(**SMALL | {"resampling": "smote"}).fit(X[rare], y[rare])
+    assert len(fitted.history_) == 3
 
 
 def test_decoder_is_the_pipeline_of_entropies_and_network():

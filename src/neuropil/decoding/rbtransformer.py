@@ -159,11 +159,11 @@ class RBTransformerClassifier(TorchClassifier):
             raise DataError("Expected labels, got none; pass y or windows with a coordinate 'label'.")
         return super().score(X, y, sample_weight)
 
-    def transform(self, X: Any) -> Float[ndarray, "window feature"]:
+    def transform(self, X: Any, groups: Any = None) -> Float[ndarray, "window feature"]:
         """The mean token of every window, shape (n_windows, embed_dim)."""
-        return self._run(X, forward=lambda batch: self.module_.features(batch))
+        return self._run(X, groups, lambda batch: self.module_.features(batch))
 
-    def attention(self, X: Any) -> Float[ndarray, "window depth head channel channel"]:
+    def attention(self, X: Any, groups: Any = None) -> Float[ndarray, "window depth head channel channel"]:
         """Attention of every window, shape (n_windows, depth, num_heads, n_channels, n_channels); rows sum to 1.
 
         Raises
@@ -171,7 +171,7 @@ class RBTransformerClassifier(TorchClassifier):
         UsageError
             If the network has no blocks.
         """
-        return self._run(X, forward=lambda batch: self.module_.attention_maps(batch).transpose(0, 1))
+        return self._run(X, groups, lambda batch: self.module_.attention_maps(batch).transpose(0, 1))
 
     def _class_weights(self, like: Tensor) -> Tensor | None:
         return None if self.resampling else super()._class_weights(like)
