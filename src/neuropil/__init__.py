@@ -20,6 +20,7 @@ _FACE = {
     "windows": "neuropil.windowing",
     "sliding_windows": "neuropil.windowing",
     "iter_batches": "neuropil.windowing",
+    "make_lagged_epochs": "neuropil.lagged",
     "open": "neuropil.io",
     "load": "neuropil.datasets",
     "load_model": "neuropil.persistence",

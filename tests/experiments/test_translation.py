@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from typer.testing import CliRunner
 
 from neuropil import io
@@ -12,7 +13,7 @@ from neuropil.cli import app
 from neuropil.decoding.neurobolt import NeuroBOLTRegressor
 from neuropil.decoding.volumes import scan_correlations
 from neuropil.errors import DataError, UsageError
-from neuropil.experiments.translation import translate
+from neuropil.experiments.translation import apply_translation, translate
 from neuropil.persistence import read_model
 from neuropil.simulate.eeg import simulate_eeg_bold
 
@@ -57,6 +58,28 @@ def test_a_network_is_trained_and_saved(recordings, tmp_path):
     assert model.ch_names_ == tuple(names(recordings[0])[1:])
     with pytest.raises(DataError, match="exists already; choose another name or pass --overwrite"):
         translate([strange], save=tmp_path / "model")
+    alone = recordings[1].copy(streams={"eeg": recordings[1].stream("eeg")[:, [5, 4, 2]]})
+    course = apply_translation(tmp_path / "model", alone, every=4.0)
+    assert course.columns.tolist() == ["recording", "onset", "region_2"]
+    assert course["onset"].iloc[:2].tolist() == [16.0, 20.0]
+    assert course["onset"].iloc[-1] <= alone.duration
+    X = alone.stream("eeg").values[: 16 * 64].T[None]
+    by_hand = model._run(xr_windows(X, alone))
+    assert course["region_2"].iloc[0] == pytest.approx(by_hand[0, 0], abs=1e-5)
+    with pytest.raises(UsageError, match="Volumes lie a positive number of seconds apart, got 0"):
+        apply_translation(tmp_path / "model", alone, every=0)
+    short = alone.copy(streams={"eeg": alone.stream("eeg")[:640]})
+    with pytest.raises(DataError, match="is shorter than the 16 s that a volume is predicted from"):
+        apply_translation(tmp_path / "model", short)
+
+
+def xr_windows(X, recording):
+    return xr.DataArray(
+        X,
+        dims=("window", "channel", "time"),
+        coords={"channel": names(recording)},
+        attrs={"sfreq": 64.0, "unit": "uV"},
+    )
 
 
 def names(recording):

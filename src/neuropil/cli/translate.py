@@ -51,6 +51,11 @@ def register(app: typer.Typer) -> None:
         device: str = typer.Option("cpu", help="cpu, cuda or auto."),
         plot: Path = typer.Option(None, help="Where to write a picture of measured and predicted courses."),
         courses: Path = typer.Option(None, help="Where to write the courses as CSV."),
+        model: Path = typer.Option(
+            None,
+            help="Apply this saved model instead: predict regions from EEG alone; print the courses or write them with --courses.",
+        ),
+        every: float = typer.Option(2.0, help="With --model: seconds between predicted volumes."),
         save_model: Path = typer.Option(None, help="Folder for a NeuroBOLT model trained on all scans."),
         overwrite: bool = typer.Option(False, help="Replace a model that is there already."),
         as_json: bool = typer.Option(False, "--json", help="Print JSON."),
@@ -59,12 +64,15 @@ def register(app: typer.Typer) -> None:
 
         Example: neuropil translate sim-eeg-bold --split scan --system ridge --plot courses.png
         """
-        from neuropil.experiments.translation import SYSTEMS, check_picture
+        from neuropil.experiments.translation import SYSTEMS, apply_translation, check_picture
         from neuropil.experiments.translation import translate as run
 
+        data: Any = recordings[0] if len(recordings) == 1 else recordings
+        if model is not None:
+            _print_courses(apply_translation(model, data, every=every, stream=stream), courses, as_json)
+            return
         if plot is not None:
             check_picture(plot)
-        data: Any = recordings[0] if len(recordings) == 1 else recordings
         if regions_of:
             data = _scans(recordings, regions_of, tr, trigger, stream)
         elif tr is not None or trigger is not None:
@@ -137,3 +145,15 @@ def _scans(
         load_eeg_fmri(eeg, table, tr, label=trigger, stream=stream, subject=Path(eeg).stem)
         for eeg, table in zip(recordings, tables, strict=True)
     ]
+
+
+def _print_courses(table: Any, path: Path | None, as_json: bool) -> None:
+    from neuropil.storage import atomic_write_text
+
+    if path is not None:
+        atomic_write_text(path, table.to_csv(index=False))
+        typer.echo(f"{len(table)} volumes; written to {path}.")
+    elif as_json:
+        print_json(table.to_dict(orient="records"))
+    else:
+        typer.echo(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))

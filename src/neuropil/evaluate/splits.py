@@ -20,6 +20,7 @@ import xarray as xr
 from numpy import ndarray
 
 from neuropil.errors import DataError, UsageError
+from neuropil.evaluate.gapped import GappedSplit
 from neuropil.evaluate.grouped import RandomWindows, TrialFolds, VideoFolds
 from neuropil.evaluate.purge import Seconds, WindowTable, codes_of
 from neuropil.evaluate.splitting import DEFAULT_GUARD, Candidates, Fold, WindowSplit
@@ -38,6 +39,7 @@ __all__ = [
     "ChronologicalFolds",
     "ChronologicalWithinSession",
     "Fold",
+    "GappedSplit",
     "LaterSessions",
     "LeaveOneSubjectOut",
     "OwnSplit",

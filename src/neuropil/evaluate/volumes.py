@@ -70,8 +70,8 @@ def region_table(
     Returns
     -------
     DataFrame
-        `region`, `r` (mean over scans), `low`, `high` (Student's interval; NaN with one scan), `n_scans`, `null_95` (the 95 % quantile of
-        |r| of surrogates), `p` (of so high an r by chance).
+        `region`, `r` (mean over scans), `low`, `high` (Student's interval of Fisher's z; NaN with one scan), `n_scans`, `null_95` (the
+        95 % quantile of |r| of surrogates), `p` (of so high an r by chance).
 
     Examples
     --------
@@ -103,12 +103,13 @@ def region_table(
 
 
 def _row(region: str, r: ndarray, null: ndarray) -> dict[str, Any]:
-    interval = student_interval(r) if len(r) > 1 and np.ptp(r) > 0 else None
+    # on Fisher's scale, on which correlations are nearly normal and cannot leave [-1, 1]
+    interval = student_interval(np.arctanh(np.clip(r, -1 + 1e-9, 1 - 1e-9))) if len(r) > 1 and np.ptp(r) > 0 else None
     return {
         "region": region,
         "r": float(r.mean()),
-        "low": float("nan") if interval is None else interval.low,
-        "high": float("nan") if interval is None else interval.high,
+        "low": float("nan") if interval is None else float(np.tanh(interval.low)),
+        "high": float("nan") if interval is None else float(np.tanh(interval.high)),
         "n_scans": len(r),
         "null_95": float(np.quantile(np.abs(null), 0.95)),
         "p": float((1 + (null >= r.mean()).sum()) / (1 + len(null))),

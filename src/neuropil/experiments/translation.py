@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -18,19 +17,18 @@ from neuropil.decoding.neurobolt import LAPTOP, NeuroBOLTRegressor
 from neuropil.errors import DataError, UsageError
 from neuropil.evaluate.gapped import GappedSplit
 from neuropil.evaluate.splits import SubjectGroups
-from neuropil.evaluate.volumes import region_table, scan_correlations, scans_of
-from neuropil.experiments.inputs import load_recordings
+from neuropil.evaluate.volumes import region_table, scans_of
+from neuropil.experiments.translation_data import common_channels, ready, scans_from
+from neuropil.experiments.translation_result import SYSTEMS, Translation, check_picture
 from neuropil.lagged import make_lagged_epochs, targets
-from neuropil.nn.electrodes import LABRAM_ELECTRODES
-from neuropil.persistence import save_model
-from neuropil.preprocess import resample
+from neuropil.persistence import read_model, save_model
 from neuropil.progress import bar
-from neuropil.recording import Recording
 from neuropil.signature import Signature
-from neuropil.storage import atomic_write_text
+from neuropil.windowing import cut
+
+__all__ = ["SYSTEMS", "Translation", "apply_translation", "check_picture", "translate"]
 
 Setting = Literal["laptop", "paper"]
-SYSTEMS = ("neurobolt", "ridge")
 SPLITS = ("scan", "subject")
 RATE = {"laptop": 64.0, "paper": 200.0}
 MAX_FOLDS = 5
@@ -46,80 +44,6 @@ class Job(NamedTuple):
     train: ndarray
     validation: ndarray
     test: ndarray
-
-
-@dataclass(frozen=True)
-class Translation:
-    """What a translation measured.
-
-    Attributes
-    ----------
-    name : str
-        The data.
-    table : DataFrame
-        `split`, `system`, `region`, `r`, `low`, `high`, `n_scans`, `null_95`, `p`; the last region is the mean over regions.
-    courses : DataFrame
-        Measured and predicted values of every tested volume: `split`, `scan`, `onset`, `region`, `measured` and one column a system.
-    settings : dict
-        How it was done.
-    """
-
-    name: str
-    table: pd.DataFrame
-    courses: pd.DataFrame
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, without the courses."""
-        return {"data": self.name, "settings": self.settings, "table": self.table.to_dict(orient="records")}
-
-    def save_courses(self, path: str | Path) -> Path:
-        """Write the measured and predicted courses to a CSV file."""
-        atomic_write_text(Path(path), self.courses.to_csv(index=False))
-        return Path(path)
-
-    def plot(self, path: str | Path) -> Path:
-        """Draw measured and predicted courses of the scan that is tested first, one panel a region and split."""
-        from matplotlib.figure import Figure
-
-        from neuropil.display import COLOURS
-
-        check_picture(path)
-        splits = list(dict.fromkeys(self.courses["split"]))
-        regions = list(dict.fromkeys(self.courses["region"]))[:8]
-        systems = [name for name in SYSTEMS if name in self.courses]
-        figure = Figure(figsize=(5.6 * len(splits) + 0.6, 1.6 * len(regions) + 1.0), layout="constrained")
-        axes = figure.subplots(len(regions), len(splits), sharex="col", squeeze=False)
-        for column, split in enumerate(splits):
-            mine = self.courses[self.courses["split"] == split]
-            mine = mine[mine["scan"] == mine["scan"].iloc[0]]
-            for row, region in enumerate(regions):
-                axis, course = axes[row, column], mine[mine["region"] == region]
-                axis.plot(course["onset"], course["measured"], color="0.55", linewidth=2.2, label="measured")
-                for k, system in enumerate(systems):
-                    r = scan_correlations(course["measured"], course[system])[0, 0]
-                    axis.plot(
-                        course["onset"], course[system], color=COLOURS[k], linewidth=1.3, label=f"{system}, r {r:.2f}"
-                    )
-                axis.set_title(region, fontsize=9, loc="left", pad=2)
-                axis.tick_params(labelsize=7)
-                axis.legend(fontsize=6.5, ncols=3, loc="lower right", framealpha=0.6)
-            axes[-1, column].set_xlabel(f"time (s), scan {course['scan'].iloc[0]}, {TITLES[split]}", fontsize=8)
-        figure.suptitle(f"Regions predicted from EEG: {self.name}", fontsize=10)
-        figure.savefig(path, dpi=110)
-        return Path(path)
-
-
-TITLES = {"scan": "its last part, trained on its beginning", "subject": "an unseen subject"}
-
-
-def check_picture(path: str | Path) -> None:
-    """Refuse, before any work, a name that is no picture's or lies in no folder."""
-    path = Path(path)
-    if path.suffix.lower() not in (".png", ".pdf", ".svg") or path.is_dir():
-        raise UsageError(f"A picture's name ends in .png, .pdf or .svg, got {path}.")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"There is no folder {path.absolute().parent} to write {path.name} into; make it first.")
 
 
 def translate(
@@ -202,10 +126,10 @@ def translate(
         raise UsageError("LaBraM's weights fit the paper's sizes only; choose the setting paper.")
     if save is not None and Path(save).exists() and not overwrite:
         raise DataError(f"{save} exists already; choose another name or pass --overwrite.")
-    name, recordings = _recordings(data)
-    ready = [_ready(recording, k, stream, RATE[setting]) for k, recording in enumerate(recordings)]
-    ready = _common_channels(ready)
-    X = make_lagged_epochs(ready, window=window, stream="eeg", target=target, scaling=scaling)
+    name, recordings = scans_from(data)
+    scans = [ready(recording, k, stream, RATE[setting]) for k, recording in enumerate(recordings)]
+    scans = common_channels(scans)
+    X = make_lagged_epochs(scans, window=window, stream="eeg", target=target, scaling=scaling)
     X = _chosen_regions(X, regions).load()
     names, measured = targets(X)
     jobs = list(_jobs(X, splits))
@@ -234,56 +158,6 @@ def translate(
         "channels": [str(channel) for channel in X["channel"].values],
     }
     return Translation(name, _table(courses, names, systems, seed), courses, settings)
-
-
-def _recordings(data: Any) -> tuple[str, list[Recording]]:
-    if isinstance(data, Sequence) and not isinstance(data, str) and any(isinstance(part, str | Path) for part in data):
-        loaded = [load_recordings(part) for part in data]
-        return ", ".join(Path(part[0]).name for part in loaded), [r for part in loaded for r in part[1]]
-    name, recordings, _ = load_recordings(data)
-    return name, recordings
-
-
-def _ready(recording: Recording, number: int, stream: str | None, sfreq: float) -> Recording:
-    """The recording with one stream "eeg": good EEG channels that LaBraM's list has, at the rate of the setting."""
-    eeg = recording.stream(stream)
-    names = [str(name) for name in eeg["channel"].values]
-    known = {name.upper() for name in LABRAM_ELECTRODES}
-    kind = eeg["kind"].values if "kind" in eeg.coords else np.full(len(names), "eeg")
-    bad = eeg["bad"].values if "bad" in eeg.coords else np.zeros(len(names), dtype=bool)
-    usable = np.array([name.upper() in known for name in names]) & (kind == "eeg") & ~bad
-    if not usable.any():
-        raise DataError(
-            f"Recording {number} has no good EEG channel with a name of the 10-10 system, it has {', '.join(names[:8])}; "
-            "rename its channels."
-        )
-    left_out = [name for name, fine in zip(names, (kind != "eeg") | bad | usable, strict=True) if not fine]
-    if left_out:
-        warnings.warn(
-            f"Recording {number}: channels without a known electrode name were left out: {', '.join(left_out)}.",
-            stacklevel=3,
-        )
-    others = {name: value for name, value in recording.streams.items() if value is not eeg and name != "eeg"}
-    chosen = eeg if usable.all() else eeg[:, np.flatnonzero(usable)]
-    return resample(recording.copy(streams={"eeg": chosen, **others}), sfreq, stream="eeg")
-
-
-def _common_channels(recordings: list[Recording]) -> list[Recording]:
-    """All recordings with the electrodes that every one of them has, in the order of the first."""
-    names = [[str(name).upper() for name in recording.stream("eeg")["channel"].values] for recording in recordings]
-    common = [name for name in names[0] if all(name in other for other in names)]
-    if not common:
-        raise DataError("The recordings have no electrode in common; pass recordings of one montage.")
-    if all(other == common for other in names):
-        return recordings
-    made = []
-    for recording, mine in zip(recordings, names, strict=True):
-        eeg = recording.stream("eeg")[:, [mine.index(name) for name in common]]
-        eeg = eeg.assign_coords(
-            channel=recordings[0].stream("eeg")["channel"].values[[names[0].index(c) for c in common]]
-        )
-        made.append(recording.copy(streams={**recording.streams, "eeg": eeg}))
-    return made
 
 
 def _chosen_regions(X: xr.DataArray, regions: Sequence[str] | None) -> xr.DataArray:
@@ -375,3 +249,53 @@ def _save_final(
     model = NeuroBOLTRegressor(**network, progress=False).fit(X[train], eval_set=(X[held], None))
     facts = {"system": "neurobolt", "data": name, "regions": targets(X)[0], "window": window}
     save_model(model, path, overwrite=overwrite, extra={**facts, "signature": asdict(Signature.of(X))})
+
+
+def apply_translation(model: str | Path, data: Any, *, every: float = 2.0, stream: str | None = None) -> pd.DataFrame:
+    """Regions that a saved model predicts from EEG alone, every so many seconds.
+
+    Parameters
+    ----------
+    model : path-like
+        Folder that `translate(save=...)` wrote.
+    data
+        As in `translate`; no stream of regions is needed. Electrodes that the model does not know are left out.
+    every : float, default 2.0
+        Seconds between predicted volumes.
+    stream : str, optional
+        Stream of the EEG.
+
+    Returns
+    -------
+    DataFrame
+        `recording`, `onset` (s; the EEG before it is used), and one column a region.
+    """
+    estimator, facts = read_model(model)
+    if not isinstance(estimator, NeuroBOLTRegressor) or "regions" not in facts:
+        raise UsageError(f"{model} holds no translation; make one with `neuropil translate --save-model`.")
+    if not every > 0:
+        raise UsageError(f"Volumes lie a positive number of seconds apart, got {every}.")
+    sfreq, n_times = float(estimator.signature_.sfreq or estimator.sfreq), int(estimator.signature_.n_times or 0)
+    tables = []
+    for number, recording in enumerate(scans_from(data)[1]):
+        eeg_only = ready(recording, number, stream, sfreq, known=estimator.ch_names_)
+        eeg = eeg_only.stream("eeg")
+        starts = np.arange(0, eeg.sizes["time"] - n_times + 1, max(1, round(every * sfreq)))
+        if not len(starts):
+            raise DataError(
+                f"Recording {number} is shorter than the {n_times / sfreq:g} s that a volume is predicted from."
+            )
+        onsets = float(eeg.time[0]) + (starts + n_times) / sfreq
+        X = cut(
+            eeg_only,
+            "eeg",
+            np.zeros(len(starts), dtype=np.int64),
+            starts,
+            n_times,
+            {"onset": onsets},
+            tmin=-n_times / sfreq,
+        )
+        values = estimator.predict(X.load()).reshape(len(X), -1)
+        regions = dict(zip(facts["regions"], values.T, strict=True))
+        tables.append(pd.DataFrame({"recording": number, "onset": onsets, **regions}))
+    return pd.concat(tables, ignore_index=True)
