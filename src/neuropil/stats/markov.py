@@ -7,7 +7,7 @@ or as a list of arrays (time, state); results have the same form, padding filled
 
 The recursions run in probabilities relative to the best state of each step (compiled, float64, one thread a range of sequences) and
 agree with logarithms to 1e-10. A sequence in which a probability gets lost that could matter again (forbidden transitions, together
-with emissions that contradict each other by hundreds of nats or states that fade out) is run on logarithms instead, ten times slower.
+with emissions that contradict each other by hundreds of nats or states that fade out) is run on logarithms instead, some 25 times slower.
 Beside its result, a call keeps nothing that grows with time: `filter` and `smooth` take 8 n_states bytes a step, which they return;
 `viterbi` the same as working memory, and 8 bytes a step for the path.
 
@@ -31,11 +31,8 @@ from numpy.random import Generator, default_rng
 from neuropil.errors import DataError, UsageError
 from neuropil.stats import markov_kernels as kernels
 from neuropil.stats import markov_log_kernels as log_kernels
-from neuropil.stats.chains import (
-    check_initial,
-    check_rows,
-)
-from neuropil.stats.sequences import Packed, over_sequences, pack
+from neuropil.stats.markov_inputs import Chain, check
+from neuropil.stats.sequences import Packed, over_sequences
 
 Steps = Float[ndarray, "sequence time state"] | Sequence[Float[ndarray, "_ state"]]
 Transitions = (
@@ -132,7 +129,7 @@ def filter(
     >>> result.log_likelihood.round(3).tolist()
     [-2.152]
     """
-    chain, packed = _check(initial, transition, log_likelihoods, lengths)
+    chain, packed = check(initial, transition, log_likelihoods, lengths)
     rows, log_likelihood, on_logarithms = _forward(chain, packed)
     for s in np.flatnonzero(on_logarithms).tolist():
         part = _part(packed, s)
@@ -171,7 +168,7 @@ def smooth(
     >>> result.transitions.sum().round(3)
     np.float64(2.0)
     """
-    chain, packed = _check(initial, transition, log_likelihoods, lengths)
+    chain, packed = check(initial, transition, log_likelihoods, lengths)
     rows, log_likelihood, on_logarithms = _forward(chain, packed)
     n_states = chain.n_states
 
@@ -185,9 +182,10 @@ def smooth(
 
     parts = over_sequences(run, packed.lengths, 3 * n_states**2)
     counts = np.concatenate(parts) if per_sequence else np.sum(parts, axis=0)
+    log_transitions = chain.log_transitions if on_logarithms.any() else None
     for s in np.flatnonzero(on_logarithms).tolist():
         log_kernels.log_backward(
-            chain.log_transitions, chain.firsts[s], rows[_part(packed, s)], counts[s if per_sequence else 0]
+            log_transitions, chain.firsts[s], rows[_part(packed, s)], counts[s if per_sequence else 0]
         )
     return Smoothed(log_likelihood, packed.unpack(rows), counts if per_sequence else counts[0])
 
@@ -209,16 +207,16 @@ def viterbi(
     >>> result.paths.tolist(), result.log_probability.round(3).tolist()
     ([[1, 1, 1]], [-2.983])
     """
-    chain, packed = _check(initial, transition, log_likelihoods, lengths)
+    chain, packed = check(initial, transition, log_likelihoods, lengths)
     rows, log_probability = _relative(packed, -np.inf)
     states = np.full(len(rows), -1)
     with np.errstate(divide="ignore"):
-        log_initial = np.log(chain.initial)
+        log_initial, log_transitions = np.log(chain.initial), chain.log_transitions
 
     def run(part: slice) -> None:
         where = chain.firsts[part], rows, packed.starts[part], packed.lengths[part]
-        kernels.best_scores(log_initial, chain.log_transitions, *where)
-        kernels.trace_back(chain.log_transitions, *where, states, log_probability[part])
+        kernels.best_scores(log_initial, log_transitions, *where)
+        kernels.trace_back(log_transitions, *where, states, log_probability[part])
 
     over_sequences(run, packed.lengths, chain.n_states**2)
     if not np.isfinite(log_probability).all():
@@ -258,7 +256,7 @@ def sample_paths(
     """
     if n_samples < 1:
         raise UsageError(f"Expected one sample or more, got n_samples={n_samples}.")
-    chain, packed = _check(initial, transition, log_likelihoods, lengths)
+    chain, packed = check(initial, transition, log_likelihoods, lengths)
     rows, _, on_logarithms = _forward(chain, packed)
     uniforms = default_rng(random_state).random((len(rows), n_samples))
     states = np.full(uniforms.shape, -1)
@@ -270,85 +268,12 @@ def sample_paths(
         )  # fmt: skip
 
     over_sequences(run, packed.lengths, n_samples * chain.n_states)
+    log_transitions = chain.log_transitions if on_logarithms.any() else None
     for s in np.flatnonzero(on_logarithms).tolist():
         part = _part(packed, s)
-        log_kernels.log_sample_backward(
-            chain.log_transitions, chain.firsts[s], rows[part], uniforms[part], states[part]
-        )
+        log_kernels.log_sample_backward(log_transitions, chain.firsts[s], rows[part], uniforms[part], states[part])
     paths = packed.unpack(states)
     return np.moveaxis(paths, -1, 0) if isinstance(paths, ndarray) else [path.T for path in paths]
-
-
-class _Chain(NamedTuple):
-    """Checked parameters as the kernels take them: transitions (1 or step, state, state), the first step of every sequence in them."""
-
-    initial: ndarray
-    transitions: ndarray
-    firsts: ndarray
-
-    @property
-    def n_states(self) -> int:
-        return len(self.initial)
-
-    @property
-    def transposed(self) -> ndarray:
-        return np.ascontiguousarray(self.transitions[0].T)
-
-    @property
-    def log_transitions(self) -> ndarray:
-        with np.errstate(divide="ignore"):
-            return np.log(self.transitions)
-
-    @property
-    def fragile(self) -> bool:
-        probabilities = np.append(self.transitions, self.initial)
-        return bool(((probabilities > 0) & (probabilities < kernels.LEAST_TRANSITION)).any())
-
-
-def _check(initial: Any, transition: Any, log_likelihoods: Any, lengths: Any) -> tuple[_Chain, Packed]:
-    initial = check_initial(initial)
-    packed = pack(log_likelihoods, lengths, "log_likelihoods", ("state",))
-    n_states = len(initial)
-    if packed.values.shape[1] != n_states:
-        raise UsageError(
-            f"initial has {n_states} states, log_likelihoods has {packed.values.shape[1]}; give one column for each state."
-        )
-    if isinstance(transition, ndarray) and transition.ndim == 2:
-        transitions, firsts = check_rows(transition)[None], np.zeros(len(packed.starts), dtype=np.int64)
-    else:
-        transitions, firsts = _per_step(transition, packed)
-    if transitions.shape[1] != n_states:
-        raise UsageError(f"initial has {n_states} states, transition {transitions.shape[1]}; they must be the same.")
-    return _Chain(initial, transitions, firsts), packed
-
-
-def _per_step(transition: Any, packed: Packed) -> tuple[ndarray, ndarray]:
-    n_sequences = len(packed.starts)
-    if packed.n_times is not None:
-        expected = f"({n_sequences}, {packed.n_times - 1}, n_states, n_states)"
-        if (
-            not isinstance(transition, ndarray)
-            or transition.ndim != 4
-            or transition.shape[:2] != (n_sequences, packed.n_times - 1)
-        ):
-            raise UsageError(
-                f"transition must have shape (n_states, n_states) or {expected}, got {np.shape(transition)}."
-            )
-        firsts = (packed.n_times - 1) * np.arange(n_sequences)
-        if packed.n_times == 1:
-            return np.zeros((1, *transition.shape[2:])), firsts
-        valid = np.arange(packed.n_times - 1) < packed.lengths[:, None] - 1
-        check_rows(transition[valid])
-        return np.ascontiguousarray(transition, dtype=np.float64).reshape(-1, *transition.shape[2:]), firsts
-    counts = [len(steps) for steps in transition]
-    if counts != (packed.lengths - 1).tolist():
-        raise UsageError(
-            f"transition must be one matrix, or a list with a matrix for each step but the last of every sequence: "
-            f"{(packed.lengths - 1).tolist()} of them, got {counts}."
-        )
-    if not any(counts):
-        return np.zeros((1, packed.values.shape[1], packed.values.shape[1])), np.zeros(n_sequences, dtype=np.int64)
-    return check_rows(np.concatenate(list(transition))), np.cumsum(counts) - counts
 
 
 def _relative(packed: Packed, floor: float) -> tuple[ndarray, ndarray]:
@@ -371,7 +296,7 @@ def _relative(packed: Packed, floor: float) -> tuple[ndarray, ndarray]:
     return rows, total
 
 
-def _forward(chain: _Chain, packed: Packed) -> tuple[ndarray, ndarray, ndarray]:
+def _forward(chain: Chain, packed: Packed) -> tuple[ndarray, ndarray, ndarray]:
     """Filtered probabilities, or their logarithms for the sequences that are marked, and log-likelihoods."""
     rows, log_likelihood = _relative(packed, kernels.LOWEST)
     np.exp(rows, out=rows)
@@ -384,13 +309,14 @@ def _forward(chain: _Chain, packed: Packed) -> tuple[ndarray, ndarray, ndarray]:
         ),
         packed.lengths, chain.n_states**2,
     )  # fmt: skip
+    log_transitions = chain.log_transitions if on_logarithms.any() else None
     for s in np.flatnonzero(on_logarithms).tolist():
         part = _part(packed, s)
         best = packed.values[part].max(axis=1, keepdims=True)
         rows[part] = packed.values[part] - best
         with np.errstate(divide="ignore"):
             log_initial = np.log(chain.initial)
-        total, step = log_kernels.log_forward(log_initial, chain.log_transitions, chain.firsts[s], rows[part])
+        total, step = log_kernels.log_forward(log_initial, log_transitions, chain.firsts[s], rows[part])
         if step >= 0:
             raise DataError(_impossible(s, int(step)))
         log_likelihood[s] = best.sum() + total

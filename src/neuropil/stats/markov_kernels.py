@@ -75,48 +75,54 @@ def times(matrix, vector, out):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 @no_type_check
-def predict(transitions, transposed, k, filtered, out):
-    """`out` = p(z_t | y_1:t-1) from the filtered probabilities of the step before, by the transposed matrix where there is but one."""
-    if len(transitions) == 1:
-        times(transposed, filtered, out)
-        return
+def times_transposed(matrix, vector, out):
+    """`out` = vector @ matrix."""
     out[:] = 0.0
-    for i in range(len(filtered)):
-        for j in range(len(filtered)):
-            out[j] += filtered[i] * transitions[k, i, j]
+    for i in range(len(vector)):
+        for j in range(len(vector)):
+            out[j] += vector[i] * matrix[i, j]
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 @no_type_check
 def forward(initial, transitions, transposed, firsts, fragile, rows, starts, lengths, log_likelihood, given_up):
-    """Turn the likelihoods in `rows` into filtered probabilities, in place, and add the log of their scale to `log_likelihood`."""
-    n_states = rows.shape[1]
+    """Turn the likelihoods in `rows` into filtered probabilities, in place, and add the log of their scale to `log_likelihood`.
+
+    Constant transitions are given transposed too. Rows are addressed by their number: a view of each would cost more than the arithmetic.
+    """
+    n_states, constant = rows.shape[1], len(transitions) == 1
     predicted, filtered = np.empty(n_states), np.empty(n_states)
     for s in range(len(starts)):
         lossy, scale, logs = fragile, 1.0, 0.0
         for t in range(lengths[s]):
-            row = rows[starts[s] + t]
+            row = starts[s] + t
             if t == 0:
                 predicted[:] = initial
+            elif constant:
+                times(transposed, filtered, predicted)
             else:
-                predict(transitions, transposed, firsts[s] + t - 1, filtered, predicted)
-            total, least, lowest = 0.0, 1.0, 1.0
+                times_transposed(transitions[firsts[s] + t - 1], filtered, predicted)
+            total = 0.0
             for j in range(n_states):
-                joint = row[j] * predicted[j]
+                joint = rows[row, j] * predicted[j]
                 filtered[j] = joint
                 total += joint
-                least = min(least, joint)
-                lowest = min(lowest, predicted[j])
-            if total < LEAST_SCALE or (lossy and lowest < UNSAFE):
+            risky = False
+            for j in range(n_states):
+                if filtered[j] < LOST or predicted[j] < UNSAFE:
+                    risky = True
+            if risky:
+                if lossy and predicted.min() < UNSAFE:
+                    given_up[s] = True
+                for j in range(n_states):
+                    lossy |= filtered[j] < LOST and rows[row, j] > 0.0 and predicted[j] > 0.0
+            if given_up[s] or total < LEAST_SCALE:
                 given_up[s] = True
                 break
-            if least < LOST and not lossy:
-                for j in range(n_states):
-                    lossy |= filtered[j] < LOST and row[j] > 0.0 and predicted[j] > 0.0
             factor = 1.0 / total
             for j in range(n_states):
                 filtered[j] *= factor
-                row[j] = filtered[j]
+                rows[row, j] = filtered[j]
             scale *= total
             if scale < 1e-20:
                 logs += np.log(scale)
@@ -143,43 +149,49 @@ def backward(transitions, transposed, firsts, rows, starts, lengths, skipped, co
     four steps at a time and multiplied by the transition probabilities at the end.
     """
     n_states, constant = rows.shape[1], len(transitions) == 1
-    predicted, weight, scratch = np.empty(n_states), np.empty(n_states), np.empty((n_states, n_states))
+    predicted, filtered, scratch = np.empty(n_states), np.empty(n_states), np.empty((n_states, n_states))
+    weight, ratio = np.empty(n_states), np.empty(n_states)
     left, right = np.zeros((BLOCK, n_states)), np.zeros((BLOCK, n_states))
+    matrix = transitions[0]
     for s in range(len(starts)):
         if skipped[s]:
             continue
         scratch[:] = 0.0
         filled = 0
         for t in range(lengths[s] - 2, -1, -1):
-            filtered, after = rows[starts[s] + t], rows[starts[s] + t + 1]
-            k = 0 if constant else firsts[s] + t
-            predict(transitions, transposed, k, filtered, predicted)
-            ratio = right[filled]
+            row = starts[s] + t
+            for i in range(n_states):
+                filtered[i] = rows[row, i]
+                left[filled, i] = filtered[i]
+            if constant:
+                times(transposed, filtered, predicted)
+            else:
+                matrix = transitions[firsts[s] + t]
+                times_transposed(matrix, filtered, predicted)
             for j in range(n_states):
-                ratio[j] = after[j] / predicted[j] if predicted[j] > 0.0 else 0.0
-            times(transitions[k], ratio, weight)
+                ratio[j] = rows[row + 1, j] / predicted[j] if predicted[j] > 0.0 else 0.0
+                right[filled, j] = ratio[j]
+            times(matrix, ratio, weight)
             total = 0.0
             for i in range(n_states):
-                left[filled, i] = filtered[i]
-                filtered[i] *= weight[i]
-                total += filtered[i]
+                weight[i] *= filtered[i]
+                total += weight[i]
             factor = 1.0 / total
             for i in range(n_states):
-                filtered[i] *= factor
+                rows[row, i] = weight[i] * factor
             if not constant:
                 for i in range(n_states):
                     for j in range(n_states):
-                        scratch[i, j] += left[filled, i] * transitions[k, i, j] * ratio[j]
+                        scratch[i, j] += filtered[i] * matrix[i, j] * ratio[j]
                 continue
             filled += 1
             if filled == BLOCK:
                 add_outer(left, right, scratch)
                 filled = 0
-        left[filled:] = 0.0
-        right[filled:] = 0.0
         if constant:
+            left[filled:] = 0.0
             add_outer(left, right, scratch)
-            scratch *= transitions[0]
+            scratch *= matrix
         counts[s if len(counts) > 1 else 0] += scratch
 
 
@@ -224,19 +236,22 @@ def sample_backward(transitions, firsts, rows, starts, lengths, skipped, uniform
 def best_scores(log_initial, log_transitions, firsts, rows, starts, lengths):
     """Turn the relative log-likelihoods in `rows` into log-probabilities of the best path into every state, in place."""
     n_states, constant = rows.shape[1], len(log_transitions) == 1
-    best = np.empty(n_states)
+    best, before, steps = np.empty(n_states), np.empty(n_states), log_transitions[0]
     for s in range(len(starts)):
         rows[starts[s]] += log_initial
         for t in range(1, lengths[s]):
-            before, row = rows[starts[s] + t - 1], rows[starts[s] + t]
-            k = 0 if constant else firsts[s] + t - 1
-            best[:] = -np.inf
+            row = starts[s] + t
+            if not constant:
+                steps = log_transitions[firsts[s] + t - 1]
+            for i in range(n_states):
+                before[i] = rows[row - 1, i]
+                best[i] = -np.inf
             for i in range(n_states):
                 score = before[i]
                 for j in range(n_states):
-                    best[j] = max(best[j], score + log_transitions[k, i, j])
+                    best[j] = max(best[j], score + steps[i, j])
             for j in range(n_states):
-                row[j] += best[j]
+                rows[row, j] += best[j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
