@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float64
 from numpy import ndarray
 from scipy.ndimage import uniform_filter1d
 from sklearn.utils import check_random_state
@@ -28,20 +28,19 @@ from torch import Tensor
 from neuropil import train
 from neuropil.decoding.artefacts import like, segment_rows
 from neuropil.decoding.at_at_networks import Autoencoder, SpectralDiscriminator, TargetedTransformer
-from neuropil.decoding.at_at_training import FreshMixes, Training, standardise
+from neuropil.decoding.at_at_training import Training, fresh_mixes, standardise
 from neuropil.decoding.cleaning import clean_recording
 from neuropil.decoding.routing import EarlyExitRouter, check_router
 from neuropil.errors import DataError, UsageError
 from neuropil.estimators import Estimator
 from neuropil.networks import validation_split
 from neuropil.recording import Recording
-from neuropil.signal.mixing import SNR_CONVENTIONS, mix, rms
+from neuropil.signal.mixing import SNR_CONVENTIONS
 from neuropil.signature import Signature
 from neuropil.stats.correlation import row_correlation
 
 NETWORKS = ("autoencoder_", "transformer_", "discriminator_")
 TARGETING_MARGIN = 0.1
-VALIDATION_MIXES = 400
 REGION_FADE = 0.1
 BATCH = 256
 
@@ -185,40 +184,37 @@ class ATATDenoiser(Estimator):
         DataError
             If segments have another length, are not finite, flat, or too few.
         """
-        clean, groups = self._training_rows(clean, "clean segments", groups)
-        noise, _ = self._training_rows(noise, "noise segments")
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        chosen, held = self._split(clean, groups, seed)
-        n_noise = max(1, round(self.validation * len(noise)))
-        if n_noise >= len(noise):
-            raise DataError(f"At least two noise segments are needed, got {len(noise)}.")
-        # the last of the noise is held out too: an artefact must not be known from training either
-        rng = np.random.default_rng(seed)
-        repeats = -(-VALIDATION_MIXES // len(held))
-        truth = np.tile(clean[held], (repeats, 1))
-        levels = rng.permutation(np.linspace(*self.snr_range, len(truth)))
-        noisy = mix(truth, noise[len(noise) - n_noise + np.arange(len(truth)) % n_noise], levels, self.snr_convention)
-        bank = torch.as_tensor(_unit(noise[: len(noise) - n_noise]))
-        return self._fit(
-            {"clean": torch.as_tensor(_unit(clean[chosen]))},
-            FreshMixes(bank, self.snr_range, self.snr_convention),
-            noisy,
-            truth,
-            seed,
-        )
+        return self._fit(*self._fresh_mixes(clean, noise, groups))
 
     def fit_pairs(self, noisy: Any, clean: Any, groups: Any = None) -> ATATDenoiser:
         """Train on pairs that are mixed already: contaminated segments and what they should become."""
+        seed = self._checked_seed()
         noisy, groups = self._training_rows(noisy, "noisy segments", groups)
         clean, _ = self._training_rows(clean, "clean segments")
         if noisy.shape != clean.shape:
             raise DataError(f"Expected one clean segment for each of the {len(noisy)} noisy ones, got {len(clean)}.")
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        chosen, held = self._split(clean, groups, seed)
+        chosen, held = validation_split(np.zeros(len(clean)), groups, self.validation, np.random.default_rng(seed))
         data = {"noisy": _tensor(noisy[chosen]), "clean": _tensor(clean[chosen])}
-        return self._fit(
-            data, lambda batch: standardise(batch["noisy"], batch["clean"]), noisy[held], clean[held], seed
-        )
+        mixes = lambda batch: standardise(batch["noisy"], batch["clean"])  # noqa: E731
+        return self._fit(data, mixes, noisy[held], clean[held], seed)
+
+    def refit_transformer(self, clean: Any, noise: Any, groups: Any = None) -> ATATDenoiser:
+        """Train the transformer anew behind the fitted autoencoder, for other weights or thresholds; data as for `fit`."""
+        check_is_fitted(self, "autoencoder_")
+        data, mixes, noisy, truth, seed = self._fresh_mixes(clean, noise, groups)
+        return self._fit(data, mixes, noisy, truth, seed, autoencoder=self.autoencoder_)
+
+    def fit_router(self, noisy: Any, clean: Any) -> ATATDenoiser:
+        """Choose the threshold anew on pairs of segments, for another router, threshold or number of regions."""
+        check_is_fitted(self, "autoencoder_")
+        seed = self._checked_seed()
+        noisy, truth = (self._training_rows(X, "segments to choose the threshold on")[0] for X in (noisy, clean))
+        cheap, refined, _ = self.stages(noisy)
+        proxy = pieces_proxy(*(self._pieces(x) for x in (cheap, noisy)))
+        scores = (row_correlation(self._pieces(x), self._pieces(truth)) for x in (cheap, refined))
+        self.router_ = EarlyExitRouter(self.router, self.threshold, random_state=seed).fit(proxy, *scores)
+        self.threshold_, self.routed_fraction_ = self.router_.threshold_, self.router_.routed_fraction_
+        return self
 
     def denoise(self, X: Any) -> Denoised:
         """Cleaned segments, their noise proxies and the share of each that the transformer worked on.
@@ -291,9 +287,16 @@ class ATATDenoiser(Estimator):
             )
         return rows, np.repeat(groups, len(rows) // shape[0])
 
-    def _split(self, clean: ndarray, groups: ndarray | None, seed: int) -> tuple[ndarray, ndarray]:
+    def _checked_seed(self) -> int:
         self._check_arguments()
-        return validation_split(np.zeros(len(clean)), groups, self.validation, np.random.default_rng(seed))
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _fresh_mixes(self, clean: Any, noise: Any, groups: Any) -> tuple[Any, ...]:
+        """Training segments, what mixes them, pairs for validation (noise that is not trained on), and the seed."""
+        seed = self._checked_seed()
+        clean, groups = self._training_rows(clean, "clean segments", groups)
+        noise, _ = self._training_rows(noise, "noise segments")
+        return *fresh_mixes(clean, noise, groups, self.validation, self.snr_range, self.snr_convention, seed), seed
 
     def _check_arguments(self) -> None:
         check_router(self.router, self.threshold)
@@ -317,18 +320,22 @@ class ATATDenoiser(Estimator):
             SpectralDiscriminator(self.segment_length, self.sfreq) if self.adversarial_weight else None
         )
 
-    def _fit(self, data: dict[str, Tensor], mixes: Any, noisy: ndarray, truth: ndarray, seed: int) -> ATATDenoiser:
+    def _fit(
+        self,
+        data: dict[str, Tensor],
+        mixes: Any,
+        noisy: ndarray,
+        truth: ndarray,
+        seed: int,
+        autoencoder: Autoencoder | None = None,
+    ) -> ATATDenoiser:
         self.signature_ = Signature(1, self.segment_length, float(self.sfreq))
+        training = Training(data, mixes, self.max_epochs, self.batch_size, self.lr, seed, self.device, self.progress)
+        targeted = self.router == "proxy" and self.threshold != "auto"
         with train.seeded(seed):
             self._build()
-            self.n_parameters_ = sum(
-                p.numel() for net in (self.autoencoder_, self.transformer_) for p in net.parameters()
-            )
-            training = Training(
-                data, mixes, self.max_epochs, self.batch_size, self.lr, seed, self.device, self.progress
-            )
-            targeted = self.router == "proxy" and self.threshold != "auto"
-            first = training.autoencoder(self.autoencoder_)
+            first = training.autoencoder(self.autoencoder_) if autoencoder is None else []
+            self.autoencoder_ = self.autoencoder_ if autoencoder is None else autoencoder
             second = training.transformer(
                 self.autoencoder_,
                 self.transformer_,
@@ -338,15 +345,10 @@ class ATATDenoiser(Estimator):
                 spectral_weight=self.spectral_weight,
                 limit=float(self.threshold) + TARGETING_MARGIN if targeted else np.inf,
             )
-        self.history_ = [{"phase": "autoencoder", **row} for row in first] + [
-            {"phase": "transformer", **row} for row in second
-        ]
-        cheap, refined, _ = self.stages(noisy)
-        proxy = _pieces_proxy(*(self._pieces(x) for x in (cheap, noisy)))
-        scores = (row_correlation(self._pieces(x), self._pieces(truth)) for x in (cheap, refined))
-        self.router_ = EarlyExitRouter(self.router, self.threshold, random_state=seed).fit(proxy, *scores)
-        self.threshold_, self.routed_fraction_ = self.router_.threshold_, self.router_.routed_fraction_
-        return self
+        self.n_parameters_ = sum(p.numel() for net in (self.autoencoder_, self.transformer_) for p in net.parameters())
+        self.history_ = [{"phase": "autoencoder", **row} for row in first]
+        self.history_ += [{"phase": "transformer", **row} for row in second]
+        return self.fit_router(noisy, truth)
 
     def _pieces(self, rows: ndarray) -> ndarray:
         """Rows cut into their regions, shape (n_rows * regions, n_samples)."""
@@ -376,11 +378,11 @@ class ATATDenoiser(Estimator):
             refined = self._second_stage(scaled[some], cleaned[some])
             weight = self._region_weights(wanted[some])
             cleaned[some] += weight * (refined - cleaned[some])
-        return cleaned * scale + mean, proxy, wanted.mean(axis=1)
+        return np.where(scale > 0, cleaned * scale + mean, rows), proxy, wanted.mean(axis=1)
 
     def _route(self, proxy: ndarray, scaled: ndarray, cleaned: ndarray) -> Bool[ndarray, "row region"]:
         if self.regions > 1:
-            proxy = _pieces_proxy(self._pieces(cleaned), self._pieces(scaled))
+            proxy = pieces_proxy(self._pieces(cleaned), self._pieces(scaled))
         return self.router_.route(proxy).reshape(len(scaled), self.regions)
 
     def _region_weights(self, wanted: Bool[ndarray, "row region"]) -> Float64[ndarray, "row time"]:
@@ -411,14 +413,10 @@ class ATATDenoiser(Estimator):
                 network.eval()
 
 
-def _unit(rows: Float[ndarray, "row time"]) -> Float[ndarray, "row time"]:
-    return (rows / rms(rows)[:, None]).astype(np.float32)
-
-
 def _tensor(rows: ndarray) -> Tensor:
     return torch.as_tensor(np.ascontiguousarray(rows, dtype=np.float32))
 
 
-def _pieces_proxy(cleaned: ndarray, noisy: ndarray) -> ndarray:
+def pieces_proxy(cleaned: ndarray, noisy: ndarray) -> ndarray:
     """Correlation of the first stage's output with its input; pieces that never change count as clean."""
     return np.where(np.ptp(noisy, axis=1) == 0, 1.0, row_correlation(cleaned, noisy))

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, inf, pi
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from lightning_fabric import Fabric
+from numpy import ndarray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,9 +25,12 @@ from neuropil.decoding.at_at_networks import (
     TargetedTransformer,
     smoothed_log_spectrum,
 )
-from neuropil.signal.mixing import amplitude_ratio
+from neuropil.errors import DataError
+from neuropil.networks import validation_split
+from neuropil.signal.mixing import amplitude_ratio, mix, rms
 
 WARM_UP = 3
+VALIDATION_MIXES = 400
 ADVERSARY_LR = 2e-4
 ADVERSARY_BETAS = (0.5, 0.9)
 
@@ -64,6 +69,37 @@ class FreshMixes:
         ratio = torch.as_tensor(amplitude_ratio(level.numpy(), self.convention), dtype=torch.float32)
         noise = self.noise[torch.randint(len(self.noise), (len(clean),))] / ratio[:, None]
         return standardise(clean + noise.to(clean.device), clean)
+
+
+def fresh_mixes(
+    clean: Float[ndarray, "clean time"],
+    noise: Float[ndarray, "noise time"],
+    groups: ndarray | None,
+    validation: float,
+    snr_range: tuple[float, float],
+    convention: str,
+    seed: int,
+) -> tuple[Batch, FreshMixes, ndarray, ndarray]:
+    """Divide clean segments and noise, then mix: what to train on, what mixes it, and noisy and clean segments for validation.
+
+    Whole groups of clean segments are held out, and the last of the noise: an artefact must not be known from the training either. The
+    validation mixes cover the range of ratios evenly; clean segments are used several times until there are 400 or more.
+    """
+    rng = np.random.default_rng(seed)
+    chosen, held = validation_split(np.zeros(len(clean)), groups, validation, rng)
+    n_noise = len(noise) - max(1, round(validation * len(noise)))
+    if not n_noise:
+        raise DataError(f"At least two noise segments are needed, got {len(noise)}.")
+    truth = np.tile(clean[held], (-(-VALIDATION_MIXES // len(held)), 1))
+    unheard = noise[n_noise + np.arange(len(truth)) % (len(noise) - n_noise)]
+    levels = rng.permutation(np.linspace(*snr_range, len(truth)))
+    noisy = mix(truth, unheard, levels, convention)
+    data = {"clean": _unit(clean[chosen])}
+    return data, FreshMixes(_unit(noise[:n_noise]), snr_range, convention), noisy, truth
+
+
+def _unit(rows: ndarray) -> Tensor:
+    return torch.as_tensor((rows / rms(rows)[:, None]).astype(np.float32))
 
 
 @dataclass(frozen=True)
