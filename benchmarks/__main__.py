@@ -19,11 +19,20 @@ NAMES = {
     "training": "benchmarks.training",
     "streaming": "benchmarks.streaming",
     "windows": "benchmarks.windows",
+    "statespace": "benchmarks.statespace",
     "entropy": "benchmarks.entropy",
     "compare": "benchmarks.comparison",
 }
 README = Path(__file__).with_name("README.md")
-SMALL = {"n_windows": 2000, "n_iterated": 512, "repeats": 2, "sparse_gigabytes": 1.0, "n_trials": 64, "n_epochs": 2}
+SMALL = {
+    "n_windows": 2000,
+    "n_iterated": 512,
+    "repeats": 2,
+    "sparse_gigabytes": 1.0,
+    "n_trials": 64,
+    "n_epochs": 2,
+    "n_steps": 3000,
+}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,7 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-PACKAGES = ("neuropil", "numpy", "torch", "xarray", "zarr", "mne", "braindecode", "torch-brain", "h5py")
+PEERS = ("braindecode", "torch-brain", "h5py", "hmmlearn", "dynamax", "jax", "pykalman")
+PACKAGES = ("neuropil", "numpy", "torch", "xarray", "zarr", "mne", *PEERS)
 START, END = "<!-- measured figures: start -->", "<!-- measured figures: end -->"
 
 

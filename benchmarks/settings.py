@@ -30,6 +30,8 @@ class Settings:
         Length of the recording whose band entropies are computed.
     peers : bool
         Measure the peers too.
+    n_steps : int
+        Length of the sequence that state-space models are run on.
     """
 
     folder: Path
@@ -42,3 +44,4 @@ class Settings:
     seconds: float = 300.0
     entropy_seconds: float = 3600.0
     peers: bool = True
+    n_steps: int = 100_000

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from rich.console import Console
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import __main__ as command
-from benchmarks import data, entropy, measure, peers, rows, startup, training, windows
+from benchmarks import data, entropy, measure, peers, rows, startup, statespace, training, windows
 from benchmarks.rows import Row
 from benchmarks.settings import Settings
 
@@ -119,6 +120,17 @@ def test_entropies_without_peers(tiny):
     measured = entropy.run(tiny)
     assert all(map(well_formed, measured))
     assert measured[0].name == "band entropies of 0.00833 h of EEG on one thread"
+
+
+def test_state_space_rows(tiny):
+    measured = statespace.run(replace(tiny, n_steps=50))
+    assert all(map(well_formed, measured))
+    assert [row.name.split(",")[0] for row in measured] == ["forward-backward"] * 2 + ["Kalman filter"] * 2
+
+
+def test_peers_with_other_results_are_refused():
+    with pytest.raises(RuntimeError, match="dynamax gives another result"):
+        statespace._same("dynamax", (1.0, np.ones(3)), (1.0, np.ones(3) + 1e-6))
 
 
 def test_startup_rows_stand_beside_the_empty_interpreter(tiny):

@@ -141,6 +141,18 @@ class TestSmooth:
         np.testing.assert_allclose(found.probabilities, np.tile([0.0, 1.0], (1, 3, 1)), atol=1e-14)
         np.testing.assert_allclose(found.transitions, [[0, 0], [0, 2]], atol=1e-14)
 
+    def test_lost_probabilities_with_transitions_of_every_step(self):
+        """Two sequences; in the first the states are locked until the last step, in the second they are not."""
+        steps = np.stack([np.stack([np.eye(2), np.eye(2), np.full((2, 2), 0.5)]), np.full((3, 2, 2), 0.5)])
+        log_likelihoods = np.array([[[0.0, -1000.0], [0.0, -10.0], [-2000.0, 0.0], [-3.0, 0.0]]] * 2)
+        initial = np.array([0.5, 0.5])
+        found = markov.smooth(initial, steps, log_likelihoods, per_sequence=True)
+        drawn = markov.sample_paths(initial, steps, log_likelihoods, n_samples=50, random_state=0)
+        for s in range(2):
+            agree(found, enumerated(initial, steps[s], log_likelihoods[s]), s)
+        assert (drawn[:, 0, :3] == 1).all()
+        assert (drawn[:, 1, :3] == [0, 0, 1]).all()
+
     @given(st.integers(0, 2**31), st.sampled_from([30.0, 300.0, 3000.0]), st.booleans())
     def test_surprises_of_any_size(self, seed, spread, sparse):
         initial, transition, log_likelihoods = model(seed, 1, 60, 4, spread, sparse)

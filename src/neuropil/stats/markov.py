@@ -7,7 +7,7 @@ or as a list of arrays (time, state); results have the same form, padding filled
 
 The recursions run in probabilities relative to the best state of each step (compiled, float64, one thread a range of sequences) and
 agree with logarithms to 1e-10. A sequence in which a probability gets lost that could matter again (forbidden transitions, together
-with emissions that contradict each other by hundreds of nats or states that fade out) is run on logarithms instead, some 25 times slower.
+with emissions that contradict each other by hundreds of nats or states that fade out) is run on logarithms instead, 20 to 60 times slower.
 Beside its result, a call keeps nothing that grows with time: `filter` and `smooth` take 8 n_states bytes a step, which they return;
 `viterbi` the same as working memory, and 8 bytes a step for the path.
 
