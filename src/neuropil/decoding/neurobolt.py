@@ -39,15 +39,12 @@ LAPTOP: dict[str, Any] = {
     "num_heads": 4,
     "spectral_depth": 1,
     "spectral_heads": 4,
-    "drop_path": 0.0,
     "lr": 3e-3,
-    "layer_decay": 1.0,
-    "weight_decay": 0.01,
     "warmup_epochs": 1,
     "max_epochs": 5,
     "batch_size": 32,
 }
-"""Settings for EEG at 64 Hz, a few scans and one processor core; everything is trained from scratch."""
+"""Settings for EEG at 64 Hz, a few scans and one processor core, trained from scratch; what is not here is as in the paper."""
 
 
 class NeuroBOLTRegressor(TorchRegressor):
@@ -68,7 +65,7 @@ class NeuroBOLTRegressor(TorchRegressor):
     lr : float, default 3e-4
         Learning rate of AdamW.
     layer_decay : float, default 0.65
-        Factor of the rate for every block away from the output in the spatiotemporal encoder; 1 when it is trained from scratch.
+        Factor of the rate for every block away from the output in the spatiotemporal encoder.
     weight_decay : float, default 0.05
         Of matrices that are no embeddings.
     warmup_epochs : float, default 5
