@@ -2,7 +2,8 @@
 
 Without data of the user's own, the model is trained once on simulated segments of EEG and muscle noise and kept in the user's cache.
 That is a default to start with: a model trained on clean and noisy segments of the same amplifier knows better. Unlike in the paper's
-experiment, training mixes reach up to 10 dB and segments are routed by the expected gain, since most of a recording is rather clean.
+experiment, training mixes reach up to 10 dB, since most of a recording is rather clean, and the transformer works wherever validation
+segments lead to expect a gain.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ SECONDS = 2.0
 N_SIMULATED = 1600
 # Most of a recording is cleaner than the published mixes, which end at 2 dB, and there the transformer gains most: the pooled code of the
 # autoencoder alone blurs what is fast.
-USE: dict[str, Any] = {"router": "gain", "snr_range": (-7.0, 10.0)}
+USE: dict[str, Any] = {"router": "gain", "threshold": 0.0, "snr_range": (-7.0, 10.0)}
 PICTURE_ENDINGS = (".png", ".pdf", ".svg")
 PICTURE_SECONDS = 6.0
 PICTURE_CHANNELS = 6
