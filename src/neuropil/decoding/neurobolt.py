@@ -210,7 +210,7 @@ class NeuroBOLTRegressor(TorchRegressor):
         """
         y = targets_of(X, y)
         array, targets, groups = self._fit_data(X, y, groups)
-        vars(self).pop("ch_names_", None)
+        self.__dict__.pop("ch_names_", None)
         self.ch_names_ = self._names(X, array.shape[1])
         targets = self._columns(targets)
         self.single_target_, self.n_targets_ = np.ndim(y) == 1, targets.shape[1]
