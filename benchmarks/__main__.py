@@ -17,6 +17,7 @@ from benchmarks.settings import Settings
 NAMES = {
     "startup": "benchmarks.startup",
     "training": "benchmarks.training",
+    "networks": "benchmarks.networks",
     "streaming": "benchmarks.streaming",
     "windows": "benchmarks.windows",
     "statespace": "benchmarks.statespace",

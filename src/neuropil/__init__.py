@@ -30,6 +30,7 @@ _FACE = {
     "reproduce": "neuropil.experiments.reproduce",
     "StreamingDecoder": "neuropil.stream",
     "EuclideanAlignment": "neuropil.alignment",
+    "RiemannianAlignment": "neuropil.alignment",
 }
 
 __all__ = ["__version__", *_FACE]

@@ -74,6 +74,9 @@ def test_every_command_has_help_with_an_example():
         ("compare",),
         ("fit",),
         ("predict",),
+        ("explain",),
+        ("clean",),
+        ("translate",),
         ("reproduce",),
     ):
         done = neuropil(*command, "--help")

@@ -193,9 +193,9 @@ class TestMessages:
     def test_lengths(self):
         with pytest.raises(
             DataError,
-            match=r"from 1 Hz on need windows of 600 samples at 200 Hz or more \(3 periods\), got 599; cut longer",
+            match=r"from 1 Hz on need windows of 400 samples at 200 Hz or more \(2 periods\), got 399; cut longer",
         ):
-            differential_entropy(noise(599), SFREQ, BANDS)
+            differential_entropy(noise(399), SFREQ, BANDS)
         with pytest.raises(DataError, match="need windows of 11 samples"):
             differential_entropy(noise(10), SFREQ, [(80.0, 90.0)])
         with pytest.raises(DataError, match="A window of 2 s needs 400 samples, the signal has 399"):

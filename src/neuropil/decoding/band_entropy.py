@@ -4,7 +4,7 @@ A window of C channels becomes a table (channel, band): normalised, band-passed 
 entropy was at rest before can be subtracted, so that what remains is the change that the stimulus brought.
 
 Bands and normalisation are those of RBTransformer's code: theta 4-8, alpha 8-14, beta 14-31 and gamma 31-49 Hz; one mean and one standard
-deviation a window, which keeps the relations of the channels. A `delta` band from 1 Hz needs windows of three seconds.
+deviation a window, which keeps the relations of the channels. A `delta` band from 1 Hz needs windows of two seconds.
 
 Duan, Zhu & Lu (2013). Differential entropy feature for EEG-based emotion classification. 6th International IEEE/EMBS Conference on Neural
 Engineering, 81-84.
@@ -102,7 +102,7 @@ def baseline_entropy(
     bands, order, normalize
         As in `window_entropy`, and the same as for the windows from which it is subtracted.
     piece : float, default 1.0
-        Length of a piece in s: three periods of the lowest band edge or longer.
+        Length of a piece in s: two periods of the lowest band edge or longer.
 
     Returns
     -------

@@ -209,7 +209,8 @@ class TemporalGraphAttention(nn.Module):
     def _features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Both convolutions of step 1 as one matrix product with the stretches of time."""
         kernels = torch.cat([self.for_scores.kernel(), self.for_values.kernel()])
-        stretches = _stretches(x, self.kernel_size)
+        # contiguous, so that this is one product of two matrices and not one a moment
+        stretches = _stretches(x.contiguous(), self.kernel_size)
         features = functional.linear(stretches, rearrange(kernels, "out feature tap -> out (tap feature)"))
         for_scores, values = normalised_selu(self.features_norm, features).chunk(2, dim=-1)
         return for_scores, values
@@ -220,9 +221,9 @@ class TemporalGraphAttention(nn.Module):
             0, (2, self.num_heads)
         )
         of_heads = [rearrange(kernel, "side feature tap -> feature (tap side)") for kernel in kernels.unbind(dim=1)]
-        products = torch.matmul(features, torch.block_diag(*of_heads))
+        products = features.reshape(-1, features.shape[-1]) @ torch.block_diag(*of_heads)
         products = rearrange(
-            products,
+            products.reshape(*features.shape[:-1], -1),
             "batch time channel (head tap side) -> tap batch time channel (side head)",
             head=self.num_heads,
             side=2,

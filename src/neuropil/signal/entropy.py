@@ -29,7 +29,7 @@ from neuropil.signal.filters import butterworth
 
 CHUNK = 1024
 ROWS_AT_ONCE = 1024
-PERIODS = 3
+PERIODS = 2
 FLOOR = 1e-40
 
 Bands = Mapping[str, tuple[float, float]] | Sequence[tuple[float, float]]
@@ -49,7 +49,7 @@ def differential_entropy(
     Parameters
     ----------
     windows : ndarray of shape (..., n_times)
-        Finite, for example (n_windows, n_channels, n_times); three periods of the lowest band edge or longer.
+        Finite, for example (n_windows, n_channels, n_times); two periods of the lowest band edge or longer.
     sfreq : float
         Sampling rate in Hz.
     bands : mapping or sequence of (low, high)
