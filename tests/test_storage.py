@@ -153,11 +153,11 @@ def test_a_failing_write_leaves_nothing_behind(tmp_path, monkeypatch, overwrite)
     calls = []
     write = storage._save_stream
 
-    def breaks(group, stream):
+    def breaks(*arguments):
         calls.append(1)
         if len(calls) == 2:
             raise OSError("No space left on device")
-        write(group, stream)
+        write(*arguments)
 
     monkeypatch.setattr(storage, "_save_stream", breaks)
     both = {"a": small().stream(), "b": small().stream()}

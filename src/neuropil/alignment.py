@@ -220,8 +220,8 @@ class RiemannianAlignment(EuclideanAlignment):
     --------
     >>> X = np.random.default_rng(0).normal(size=(20, 3, 200)) * [[1.0], [2.0], [3.0]]
     >>> aligned = RiemannianAlignment().fit_transform(X)
-    >>> aligned.std(axis=(0, 2)).round(1).tolist()
-    [1.0, 1.0, 1.0]
+    >>> bool(np.allclose(aligned.std(axis=(0, 2)), 1, atol=0.1))
+    True
     """
 
     _align = staticmethod(align_riemannian)

@@ -13,7 +13,6 @@ import itertools
 import os
 import secrets
 import shutil
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -67,7 +66,7 @@ class RowReader:
     the fill value. All readers together keep at most `MAX_OPEN_FILES` files open, however many recordings there are.
     """
 
-    _files: ClassVar[OrderedDict[tuple[int, int], _ChunkFile | None]] = OrderedDict()
+    _files: ClassVar[dict[tuple[int, int], _ChunkFile | None]] = {}
     _tokens: ClassVar[Iterator[int]] = itertools.count()
 
     def __init__(self, array: zarr.Array, folder: Path) -> None:
@@ -110,7 +109,9 @@ class RowReader:
             file = None
         self._files[key] = file
         if len(self._files) > MAX_OPEN_FILES:
-            self._files.popitem(last=False)
+            # other threads, and readers that are thrown away meanwhile, take files out too
+            for oldest in list(self._files)[: len(self._files) - MAX_OPEN_FILES]:
+                self._files.pop(oldest, None)
         return file
 
     def read_into(self, out: np.ndarray, start: int, view: memoryview | None = None) -> None:

@@ -199,7 +199,7 @@ def test_who_cannot_be_fitted_is_listed_and_the_others_are_compared(tmp_path):
         ("eegnet", "A temporal filter of 0.5 s is 50 samples at 100 Hz, but windows have 40"),
         ("shallow-convnet", "Filter and mean take 10 and 30 samples at 100 Hz, but windows have 20"),
         ("dbconformer", "A patch of 0.5 s is 50 samples at 100 Hz, but windows have 40"),
-        ("agtcnet", "needs windows of 59 samples at 100 Hz or more, got 40"),
+        ("agtcnet", "needs windows of 91 samples at 100 Hz or more, got 40"),
         ("rbtransformer", "need windows of 50 samples at 100 Hz or more (2 periods), got 40"),
     ],
 )

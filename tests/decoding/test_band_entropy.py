@@ -152,8 +152,8 @@ class TestBaseline:
                 encoder.transform(X, baseline=wrong)
         with pytest.raises(DataError, match=r"a piece of 1 s, 128 samples at 128 Hz, got 100; set piece"):
             baseline_entropy(noise(2, 3, 100), SFREQ)
-        with pytest.raises(DataError, match="from 4 Hz on need windows of 96 samples"):
-            baseline_entropy(noise(2, 3, 384), SFREQ, piece=0.5)
+        with pytest.raises(DataError, match="from 4 Hz on need windows of 64 samples"):
+            baseline_entropy(noise(2, 3, 384), SFREQ, piece=0.4)
 
 
 class TestEstimator:
@@ -205,8 +205,8 @@ class TestEstimator:
         X = labelled()
         with pytest.raises(UsageError, match="too low for the band gamma 31-49 Hz: half of 90 Hz is 45 Hz"):
             BandDifferentialEntropy(sfreq=90.0).fit(X.values)
-        with pytest.raises(DataError, match="need windows of 96 samples at 128 Hz or more"):
-            BandDifferentialEntropy().fit(X[..., :95])
+        with pytest.raises(DataError, match="need windows of 64 samples at 128 Hz or more"):
+            BandDifferentialEntropy().fit(X[..., :63])
         with pytest.raises(UsageError, match="normalize must be 'window', 'channel' or None, got 'zscore'"):
             BandDifferentialEntropy(normalize="zscore").fit(X)
         broken = X.copy()

@@ -280,3 +280,18 @@ def test_scrambling_changes_every_window_and_every_scale():
 def test_shuffle_splits_of_scikit_learn_are_audited_too():
     X = windows(recording())
     assert audit_leaks(honest(), X, split=ShuffleSplit(2, random_state=0)).ok
+
+
+def test_parts_that_are_made_on_demand_are_all_seen():
+    """Their numbers (`id`) are given again as soon as one is gone: what was seen must be kept."""
+
+    class Made:
+        def _persistent_state(self):
+            return {f"part{k}": {"values": tuple(range(k, k + 3))} for k in range(50)}
+
+    class Holder:
+        def __init__(self):
+            self.parts = [Made() for _ in range(20)]
+
+    seen = fingerprint(Holder())
+    assert len(seen) == 20 * 50 * 3

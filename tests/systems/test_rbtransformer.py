@@ -290,7 +290,7 @@ def test_windows_of_unseen_trials_are_decoded_and_vote():
             lambda X: RBTransformerDecoder(**SMALL).fit(X.assign_attrs(sfreq=80.0)),
             "too low for the band gamma 31-49 Hz",
         ),
-        (lambda X: RBTransformerDecoder(**SMALL).fit(X[..., :64]), "need windows of 96 samples at 128 Hz or more"),
+        (lambda X: RBTransformerDecoder(**SMALL).fit(X[..., :60]), "need windows of 64 samples at 128 Hz or more"),
         (lambda X: RBTransformerDecoder(**SMALL, sfreq=100.0).fit(X), "windows have 128 Hz, but sfreq=100 was given"),
         (
             lambda X: RBTransformerDecoder(**SMALL, normalize="z").fit(X),

@@ -41,6 +41,7 @@ class RBTransformer(nn.Module):
 
     Examples
     --------
+    >>> import torch
     >>> network = RBTransformer(n_chans=14, n_outputs=2)
     >>> sum(parameter.numel() for parameter in network.parameters())
     662530

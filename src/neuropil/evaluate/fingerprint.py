@@ -23,7 +23,7 @@ def fingerprint(fitted: Any) -> dict[str, str]:
     >>> sorted(fingerprint(StandardScaler().fit(np.eye(3))))[:3]
     ['StandardScaler.copy', 'StandardScaler.mean_', 'StandardScaler.n_features_in_']
     """
-    return {path: _digest(value) for path, value in _leaves(fitted, type(fitted).__name__, set(), 0)}
+    return {path: _digest(value) for path, value in _leaves(fitted, type(fitted).__name__, {}, 0)}
 
 
 def differences(first: dict[str, str], second: dict[str, str]) -> set[str]:
@@ -38,7 +38,7 @@ def holds_windows(holder: Any, windows: ndarray) -> str | None:
     """
     size = windows.shape[1] * windows.shape[2]
     wanted = {window.tobytes() for window in np.ascontiguousarray(windows, dtype=np.float64)}
-    for path, value in _leaves(holder, type(holder).__name__, set(), 0):
+    for path, value in _leaves(holder, type(holder).__name__, {}, 0):
         array = value.values if isinstance(value, xr.DataArray) else value
         if not isinstance(array, ndarray) or array.dtype.kind not in "fiub" or not array.size or array.size % size:
             continue
@@ -48,7 +48,7 @@ def holds_windows(holder: Any, windows: ndarray) -> str | None:
     return None
 
 
-def _leaves(value: Any, path: str, seen: set[int], depth: int) -> Iterator[tuple[str, Any]]:
+def _leaves(value: Any, path: str, seen: dict[int, Any], depth: int) -> Iterator[tuple[str, Any]]:
     if value is None or isinstance(
         value, bool | int | float | complex | str | bytes | ndarray | np.generic | xr.DataArray
     ):
@@ -56,7 +56,8 @@ def _leaves(value: Any, path: str, seen: set[int], depth: int) -> Iterator[tuple
         return
     if id(value) in seen or depth > MAX_DEPTH:
         return
-    seen.add(id(value))
+    # kept, not only noted: the number of an object that is gone is given to the next one
+    seen[id(value)] = value
     for name, part in _parts(value):
         yield from _leaves(part, f"{path}{name}", seen, depth + 1)
 
