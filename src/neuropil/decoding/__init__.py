@@ -185,7 +185,7 @@ DECODERS: tuple[DecoderEntry, ...] = (
         "neuropil.decoding.rbtransformer:RBTransformerDecoder",
         "network",
         "oscillations",
-        "States that change the power of rhythms, such as emotions: unfiltered windows of 0.75 s or more, hundreds of them.",
+        "States that change the power of rhythms, such as emotions: unfiltered windows of 0.5 s or more, hundreds of them.",
         needs_sfreq=True,
         laptop={
             "embed_dim": 32,

@@ -17,6 +17,7 @@ from sklearn.base import clone
 
 from neuropil.errors import UsageError
 from neuropil.evaluate.predicting import input_for
+from neuropil.experiments.insight import insight
 from neuropil.experiments.runner import single_threaded
 from neuropil.experiments.store import digest
 from neuropil.persistence import Encoder
@@ -143,6 +144,7 @@ def evaluate(
     test: ndarray,
     random_seed: int,
     train_per_class: int | None = None,
+    look: bool = False,
 ) -> dict[str, Any]:
     """Fit and predict once.
 
@@ -158,12 +160,14 @@ def evaluate(
         For every `random_state` in the estimator.
     train_per_class : int, optional
         Use only so many training windows of every class, the first in order.
+    look : bool
+        Note what a network made its output of.
 
     Returns
     -------
     dict
         `test`, `y_true` and `y_pred` (codes), `proba` (n_test, n_classes) or None, `n_train`, `fit_seconds`, `predict_seconds`,
-        `history` (a network's, else None), `n_parameters`, `warnings`.
+        `history` (a network's, else None), `n_parameters`, `insight` (see `neuropil.experiments.insight`, or None), `warnings`.
     """
     X, codes, classes = windows
     if train_per_class is not None:
@@ -180,6 +184,7 @@ def evaluate(
         done = time.perf_counter()
         if y_pred is None:
             y_pred = model.predict(outputs)
+        seen = insight(model, outputs, classes[codes[test]]) if look else None
     last = _last_step(model)
     said = list(
         dict.fromkeys(
@@ -196,6 +201,7 @@ def evaluate(
         "predict_seconds": done - fitted,
         "history": getattr(last, "history_", None),
         "n_parameters": getattr(last, "n_parameters_", None),
+        "insight": seen,
         "warnings": said[:MAX_WARNINGS],
     }
 

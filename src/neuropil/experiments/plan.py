@@ -18,7 +18,7 @@ from neuropil.experiments.evaluation import Decoder, fold_seed
 from neuropil.experiments.inputs import Material, data_slug, environment
 from neuropil.experiments.store import Key, readable_name
 
-FORMAT = 1
+FORMAT = 2
 NETWORK_SECONDS = 20.0
 CLASSICAL_SECONDS = 0.5
 SMALLEST_CURVE = 8
@@ -82,6 +82,7 @@ class Fit:
             "test": self.unit.fold.test,
             "random_seed": self._random_seed(),
             "train_per_class": self.train_per_class,
+            "look": self.decoder.network and self.unit.index == 0 and self.train_per_class is None,
         }
 
     def _random_seed(self) -> int:

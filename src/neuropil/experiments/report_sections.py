@@ -13,6 +13,7 @@ from neuropil.experiments import report_patterns as patterns
 from neuropil.experiments.comparison import Comparison
 from neuropil.experiments.leaderboard import Board, Standing
 from neuropil.experiments.plan import Plan
+from neuropil.experiments.report_networks import networks_part
 from neuropil.experiments.terminal import event_cells, p_text, seconds_text
 from neuropil.explain.plots import strongest, topographies
 
@@ -290,6 +291,7 @@ def patterns_section(comparison: Comparison) -> str:
     return (
         f'<h3>What goes with the output</h3><div class="grid wide">{grid}</div>{paragraph(caption, "soft small")}'
         + _missed(comparison, info, rows)
+        + networks_part(comparison, board, info)
     )
 
 
