@@ -17,6 +17,7 @@ SHAPED = (
     "decoding",
     "evaluate",
     "explain",
+    "latent",
     "nn",
     "signal",
     "simulate",

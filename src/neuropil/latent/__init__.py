@@ -1,0 +1,1 @@
+"""Activity to its hidden structure: states, factors, communities, connectivity."""
