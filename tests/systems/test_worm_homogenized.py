@@ -1,5 +1,7 @@
 """The homogenised worm collection: labels, columns, masks, time, real connectomes and the atlas, and what is refused."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner
 
+from neuropil.cli import app
 from neuropil.datasets.worm import (
     CONNECTOMES,
     SignalPropagation,
@@ -15,10 +19,11 @@ from neuropil.datasets.worm import (
     load_connectome,
     load_signal_propagation,
 )
-from neuropil.datasets.worm_files import worm_recording
+from neuropil.datasets.worm_files import read_traces, worm_recording
 from neuropil.datasets.worm_names import clean_label, clean_labels, neuron_order, slots
 from neuropil.errors import DataError, UsageError
-from neuropil.latent.structure_function import activity_correlation, pairs, structure_function_score
+from neuropil.latent.structure_activity import activity_correlation, structure_activity_score
+from neuropil.latent.structure_function import _resampled, pairs, structure_function_score
 from neuropil.latent.worm_homogenized import WormHomogenizer, normalize_traces, stack, trace_table
 from neuropil.recording import Recording
 from neuropil.signal.irregular import (
@@ -336,11 +341,85 @@ def test_structure_and_function():
     assert abs(roc_auc_score(turned.function, turned.structure) - 0.553) < 0.005
 
 
+def test_resampled_areas_are_weighted_areas():
+    rng = np.random.default_rng(0)
+    function, structure, weights = rng.random(60) < 0.3, rng.integers(0, 5, 60) * 1.0, rng.integers(0, 3, (4, 60))
+    expected = [roc_auc_score(function, structure, sample_weight=weight) for weight in weights]
+    np.testing.assert_allclose(_resampled(function, structure, weights), expected)
+
+
 def test_a_response_to_the_presynaptic_neuron_is_predicted_perfectly():
     white = load_connectome("white")
     linked = white.chem + white.gap > 0
     atlas = SignalPropagation(linked * 1.0, np.where(linked, 0.0, 1.0), np.ones((300, 300), dtype=int), white.order)
     assert structure_function_score(white, atlas, "direct", n_boot=20).auroc.estimate == 1.0
+
+
+def test_structure_and_activity():
+    rng, white = np.random.default_rng(0), load_connectome("white")
+    strength = np.log1p(white.chem + white.gap)
+    correlation = strength + strength.T + 1e-6 * (noise := rng.random((300, 300))) + 1e-6 * noise.T
+    perfect = structure_activity_score(white, correlation, "direct", n_boot=20)
+    assert perfect.spearman.estimate > 0.3  # most pairs are unconnected, their order is noise
+    assert perfect.n_pairs == 300 * 299 // 2
+    chance = structure_activity_score(white, noise + noise.T, "direct", n_boot=20)
+    assert abs(chance.spearman.estimate) < 0.03
+    some = np.full((300, 300), np.nan)
+    some[:2, :2] = 1.0
+    with pytest.raises(DataError, match="Only 2 neurons"):
+        structure_activity_score(white, some)
+
+
+def test_traces_come_from_a_table(tmp_path):
+    path = tmp_path / "worm7.csv"
+    path.write_text("time,AVAL,,as01,AVAL\n0,1,2,3,4\n0.5,2,,4,5\n1.1,3,4,5,7\n")
+    recording = read_traces(path)
+    stream = recording.stream("calcium")
+    assert recording.subject == "worm7"
+    assert stream["label"].values.tolist() == ["AVAL", "", "as01", "AVAL"]
+    assert stream["time"].values.tolist() == [0.0, 0.5, 1.1]
+    assert np.isnan(stream.values[1, 1])
+    path.write_text("time,AVAL\n0,1\n0.5,high\n")
+    with pytest.raises(DataError, match="must hold numbers"):
+        read_traces(path)
+
+
+def test_the_command_compares_draws_and_refuses(tmp_path):
+    rng, names = np.random.default_rng(0), ["AVAL", "AVAR", "RIML", "RIMR", "AIBL", "SMDD", "17"]
+    rows = [f"{0.5 * k}," + ",".join(f"{v:.4f}" for v in rng.normal(size=len(names))) for k in range(80)]
+    (tmp_path / "mine.csv").write_text("\n".join([",".join(["time", *names]), *rows]))
+    runner, mine = CliRunner(), str(tmp_path / "mine.csv")
+    arguments = [
+        "worm",
+        mine,
+        "--connectome",
+        "white",
+        "--n-boot",
+        "20",
+        "--plot",
+        str(tmp_path / "worm.png"),
+        "--json",
+    ]
+    done = runner.invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    scores = {(row["against"], row["prediction"]): row for row in document["table"]}
+    assert scores["propagation", "resolvent"]["score"] == pytest.approx(0.612, abs=5e-4)
+    assert scores["activity", "direct"]["n_pairs"] == 10
+    assert document["recordings"]["n_named"] == 5
+    assert document["recordings"]["reasons"] == {"the side is not told": 1, "no label": 1}
+    assert (tmp_path / "worm.png").stat().st_size > 5000
+    text = runner.invoke(app, ["worm", "--connectome", "white", "--n-boot", "20"]).stdout
+    assert "14.7% of 1,117 functional pairs" in text
+    for wrong, words in (
+        (["worm", "--connectome", "withe"], "no connectome 'withe'"),
+        (["worm", str(tmp_path / "none.csv")], "found nothing there"),
+        (["worm", "--plot", str(tmp_path / "worm.txt")], "picture's name"),
+        (["worm", "--strain", "n2"], "wt and unc31"),
+    ):
+        refused = runner.invoke(app, wrong)
+        assert isinstance(refused.exception, ValueError | OSError)
+        assert words in str(refused.exception)
 
 
 def test_correlation_of_activity_counts_pairs():

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from neuropil.cli import catalog, clean, data, evidence, explain, models, translate
+from neuropil.cli import catalog, clean, data, evidence, explain, models, translate, worm
 from neuropil.cli.output import fail
 from neuropil.errors import NeuropilError
 
@@ -44,7 +44,7 @@ def root(
     """Neural activity in one labelled container; published systems fit, predict, stream and are compared on it."""
 
 
-for group in (catalog, data, models, explain, clean, translate, evidence):
+for group in (catalog, data, models, explain, clean, translate, worm, evidence):
     group.register(app)
 
 

@@ -150,3 +150,36 @@ def worm_recording(
         label=("channel", np.array(names, dtype=object)),
     )
     return Recording({"calcium": stream}, subject=worm, dataset=dataset)
+
+
+def read_traces(path: str | Path) -> Recording:
+    """One worm's traces from a recording that neuropil saved (.zarr) or from a table of text.
+
+    The table has the times in seconds in its first column and one column a trace, below the neuron's name as the laboratory writes it; the
+    name is left out where the neuron is not identified, a value where a sample is missing. The file's name is the worm's.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing at that path.
+    DataError
+        If it is no such table.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"Expected a worm's traces at {path}, found nothing there; check the path.")
+    if path.is_dir():
+        return Recording.open(path)
+    try:
+        table = pd.read_csv(path, sep=None, engine="python", header=None, dtype=str, keep_default_na=False)
+    except (ValueError, pd.errors.ParserError) as error:
+        raise DataError(f"{path} is no table of times and traces: one column of seconds, then one a neuron.") from error
+    names = [name.strip() or None for name in table.iloc[0, 1:]]
+    cells = table.iloc[1:].replace({"": "nan", "NaN": "nan", "NA": "nan"})
+    try:
+        values = cells.to_numpy(dtype=str).astype(np.float64)
+    except ValueError as error:
+        raise DataError(f"{path} must hold numbers below its line of names; {error}.") from error
+    if values.shape[1] < 2:
+        raise DataError(f"{path} must hold a column of seconds and one a neuron, found {values.shape[1]} column.")
+    return worm_recording(values[:, 1:], values[:, 0], names, worm=path.stem)

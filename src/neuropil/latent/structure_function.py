@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int
 from numpy import ndarray
 from sklearn.metrics import roc_auc_score
 
@@ -190,22 +190,18 @@ def structure_function_score(
         raise UsageError(f"An interval needs 20 resamples or more, got n_boot={n_boot}.")
     found = pairs(connectome, q, kind, min_obs=min_obs, unannotated=unannotated)
     plain = pairs(connectome, q, "direct", min_obs=min_obs, unannotated=unannotated).structure
-    rows = [np.flatnonzero(found.stimulated == neuron) for neuron in np.unique(found.stimulated)]
+    neurons, of_pair = np.unique(found.stimulated, return_inverse=True)
     rng = np.random.default_rng(random_state)
-    scores, gains = [], []
-    for _ in range(n_boot):
-        drawn = np.concatenate([rows[k] for k in rng.integers(len(rows), size=len(rows))])
-        function = found.function[drawn]
-        if function.any() and not function.all():
-            scores.append(roc_auc_score(function, found.structure[drawn]))
-            if kind != "direct":
-                gains.append(scores[-1] - roc_auc_score(function, plain[drawn]))
+    draws = rng.multinomial(len(neurons), np.full(len(neurons), 1 / len(neurons)), size=n_boot)
+    scores, of_direct = (_resampled(found.function, x, draws[:, of_pair]) for x in (found.structure, plain))
     estimate = float(roc_auc_score(found.function, found.structure))
-    gain = None if kind == "direct" else _interval(estimate - roc_auc_score(found.function, plain), gains, len(rows))
+    gain = None
+    if kind != "direct":
+        gain = interval(estimate - float(roc_auc_score(found.function, plain)), scores - of_direct, len(neurons))
     shares = tuple(float(found.connected[mask].mean()) for mask in (found.function, ~found.function))
     return StructureFunction(
         kind,
-        _interval(estimate, scores, len(rows)),
+        interval(estimate, scores, len(neurons)),
         gain,
         len(found.function),
         int(found.function.sum()),
@@ -213,51 +209,20 @@ def structure_function_score(
     )
 
 
-def _interval(estimate: float, values: list[float], n: int) -> Interval:
-    low, high = np.quantile(values, [0.025, 0.975])
+def _resampled(
+    function: Bool[ndarray, " pair"], structure: Float64[ndarray, " pair"], weights: Int[ndarray, "draw pair"]
+) -> Float64[ndarray, " draw"]:
+    """Area under the ROC curve with every pair counted as often as it was drawn; NaN where one sort of pairs is missing."""
+    levels, code = np.unique(structure, return_inverse=True)
+    areas = np.full(len(weights), np.nan)
+    for k, weight in enumerate(weights):
+        yes, no = (np.bincount(code[of], weight[of], minlength=len(levels)) for of in (function, ~function))
+        if yes.any() and no.any():
+            areas[k] = (yes * (np.cumsum(no) - no / 2)).sum() / (yes.sum() * no.sum())
+    return areas
+
+
+def interval(estimate: float, values: Any, n: int) -> Interval:
+    """95 % interval from resamples, of which NaN are skipped."""
+    low, high = np.nanquantile(values, [0.025, 0.975])
     return Interval(estimate, float(low), float(high), n, 0.95)
-
-
-def activity_correlation(recordings: Any, min_samples: int = 30) -> tuple[Float64[ndarray, "neuron neuron"], ndarray]:
-    """Correlation of homogenised activity, mean over worms that measured both neurons, and the number of these worms.
-
-    Parameters
-    ----------
-    recordings : list of Recording
-        From `WormHomogenizer.transform`; only identified neurons count.
-    min_samples : int, default 30
-        Samples that both neurons must share in a worm.
-
-    Returns
-    -------
-    correlation : ndarray of shape (300, 300)
-        NaN where no worm measured both.
-    n_worms : ndarray of shape (300, 300), int
-    """
-    recordings = list(recordings)
-    if not recordings or any("named" not in recording.stream("calcium").coords for recording in recordings):
-        raise DataError("Correlations need homogenised recordings; transform them with WormHomogenizer first.")
-    n = recordings[0].stream("calcium").sizes["channel"]
-    total, n_worms = np.zeros((n, n)), np.zeros((n, n), dtype=np.int64)
-    for recording in recordings:
-        stream = recording.stream("calcium")
-        columns = np.flatnonzero(stream["named"].values)
-        x, there = stream.values[:, columns].astype(np.float64), stream["mask"].values[:, columns].astype(np.float64)
-        r = _pairwise(x, there, min_samples)
-        grid, seen = np.ix_(columns, columns), np.isfinite(r)
-        total[grid] += np.where(seen, r, 0.0)
-        n_worms[grid] += seen
-    return np.where(n_worms > 0, total / np.maximum(n_worms, 1), np.nan), n_worms
-
-
-def _pairwise(x: ndarray, there: ndarray, min_samples: int) -> ndarray:
-    """Pearson correlation of columns over the samples that both have."""
-    x = np.where(there > 0, x, 0.0)
-    count = there.T @ there
-    safe = np.maximum(count, 1)
-    mean = (x.T @ there) / safe  # of the row's neuron, over the samples it shares with the column's
-    square = (x**2).T @ there / safe - mean**2
-    covariance = x.T @ x / safe - mean * mean.T
-    power = np.sqrt(np.maximum(square * square.T, 0.0))
-    known = (count >= min_samples) & (power > 1e-12)
-    return np.divide(covariance, power, out=np.full(power.shape, np.nan), where=known)
