@@ -21,6 +21,7 @@ from neuropil import io
 from neuropil.decoding.at_at import ATATDenoiser
 from neuropil.decoding.cleaning import clean_blocks, eeg_channels
 from neuropil.errors import DataError, UsageError
+from neuropil.experiments.runner import single_threaded
 from neuropil.persistence import load_model, save_model
 from neuropil.progress import bar
 from neuropil.recording import Recording
@@ -159,7 +160,8 @@ def train_model(
         raise DataError(f"{save} exists already; choose another name or pass --overwrite.")
     options: dict[str, Any] = USE if epochs is None else {**USE, "max_epochs": epochs}
     denoiser = ATATDenoiser(segment_length=clean.shape[-1], sfreq=sfreq, random_state=seed, **options)
-    denoiser.fit(clean, noise, groups)
+    with single_threaded():  # the networks are so small that threads would wait for each other most of the time
+        denoiser.fit(clean, noise, groups)
     if save is not None:
         save_model(denoiser, save, overwrite=overwrite)
     return denoiser

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -18,6 +19,7 @@ from neuropil.errors import DataError, UsageError
 from neuropil.evaluate.gapped import GappedSplit
 from neuropil.evaluate.splits import SubjectGroups
 from neuropil.evaluate.volumes import region_table, scans_of
+from neuropil.experiments.runner import single_threaded
 from neuropil.experiments.translation_data import common_channels, ready, scans_from
 from neuropil.experiments.translation_result import SYSTEMS, Translation, check_picture
 from neuropil.lagged import make_lagged_epochs, targets
@@ -205,9 +207,9 @@ def _fit_and_predict(
     extra = WITHIN_SCAN[setting] if job.split == "scan" else {}
     if epochs is not None:
         extra = {k: v for k, v in extra.items() if k == "batch_size"}
-    return (
-        NeuroBOLTRegressor(**{**network, **extra}, progress=False).fit(train, eval_set=(validation, None)).predict(test)
-    )
+    model = NeuroBOLTRegressor(**{**network, **extra}, progress=False)
+    with single_threaded() if setting == "laptop" else nullcontext():
+        return model.fit(train, eval_set=(validation, None)).predict(test)
 
 
 def _courses(

@@ -127,8 +127,7 @@ def convention(seed: int, scale: str) -> dict[str, float]:
     seeds=5,
     unit="correlation",
     note="Means over the seven ratios where no ratio is named. At -7 dB the oracle filter, which knows ratio and spectra, is ahead of "
-    "the network; from -2.5 dB upwards the network is ahead. The transformer works on every segment; `targeted`: with the automatic "
-    "threshold.",
+    "the network; at 2 dB the network is ahead. The transformer works on every segment; `targeted`: with the automatic threshold.",
 )
 def denoising_curve(seed: int, scale: str) -> dict[str, float]:
     """Correlation at every ratio, and means over ratios of everything compared."""
