@@ -1,8 +1,9 @@
-"""Hidden Markov models and Kalman filters beside hmmlearn, dynamax and pykalman, on one long sequence.
+"""Hidden Markov models, Kalman filters and the discriminative Kalman filter beside hmmlearn, dynamax and pykalman, on one long sequence.
 
 Everybody gets the same numbers in double precision, one thread, and gives back the same result, which is checked before anything is
 measured: for the forward-backward recursion the log-likelihood, the posterior of every step and the expected transitions, from
-log-likelihoods that are there already; for the Kalman filter all filtered means and covariances. Compilation (neuropil's by numba,
+log-likelihoods that are there already; for the Kalman filter all filtered means and covariances, which
+the discriminative one finds from the regression that is exact for the same sequence. Compilation (neuropil's by numba,
 dynamax's by XLA) comes before. hmmlearn has two implementations, on rescaled probabilities and on logarithms (which also sums in
 logarithms and agrees to 1e-6, all else to 1e-8); the faster one counts, by the steps that its own `fit` takes. pykalman is timed on a
 shorter stretch of the same sequence, its time a step being constant.
@@ -22,6 +23,7 @@ from benchmarks import measure
 from benchmarks.rows import Row, against, skipped
 from benchmarks.settings import Settings
 from neuropil.stats import kalman, markov
+from neuropil.stats.discriminative import discriminative_kalman_filter
 from neuropil.stats.kalman import LinearGaussian
 
 SEED, N_CHANNELS, STEPS_OF_PYKALMAN = 7, 10, 5000
@@ -173,30 +175,46 @@ def _forward_backward(n_states: int, settings: Settings) -> list[Row]:
     return rows
 
 
-def _filter(n_states: int, settings: Settings) -> list[Row]:
+def regression(model: LinearGaussian, observations: np.ndarray) -> tuple[np.ndarray, ...]:
+    """f, Q (one a step), A, G, S of the exact p(state | observation) of a model that is stationary."""
+    S, C = model.initial_covariance, model.observation
+    gain = np.linalg.solve(C @ S @ C.T + model.observation_covariance, C @ S).T
+    covariance = S - gain @ C @ S
+    Q = np.tile((covariance + covariance.T) / 2, (*observations.shape[:2], 1, 1))
+    return observations @ gain.T, Q, model.transition, model.transition_covariance, S
+
+
+def _filters(n_states: int, settings: Settings) -> list[Row]:
     n_steps = settings.n_steps
     model, observations = walk(n_steps, n_states)
-    title = f"Kalman filter, {n_steps:,} steps of {n_states} states and {N_CHANNELS} channels"
-    calls: dict[str, Callable[[], Any]] = {"neuropil": lambda: kalman.filter(model, observations)}
+    settled = kalman.stationary_covariance(model.transition, model.transition_covariance)
+    model = model._replace(initial_covariance=settled)
+    regressed = regression(model, observations)
+    size = f"{n_steps:,} steps of {n_states} states"
+    ours: dict[str, Callable[[], Any]] = {
+        f"Kalman filter, {size} and {N_CHANNELS} channels": lambda: kalman.filter(model, observations),
+        f"discriminative Kalman filter, {size}": lambda: discriminative_kalman_filter(*regressed),
+    }
+    calls = dict(ours)
     short = observations[:, :STEPS_OF_PYKALMAN]
+    steps = short.shape[1]
     there = bool(settings.peers and importlib.util.find_spec("pykalman"))
-    found = calls["neuropil"]()
+    expected = pykalmans(model, short) if there else None
+    for call in ours.values():
+        found = call()
+        if expected is not None:
+            _same("pykalman", expected, (found.means[0, :steps], found.covariances[0, :steps]))
     if there:
         calls["pykalman"] = lambda: pykalmans(model, short)
-        _same(
-            "pykalman", calls["pykalman"](), (found.means[0, : short.shape[1]], found.covariances[0, : short.shape[1]])
-        )
     figures = measure.interleaved({name: _milliseconds(call) for name, call in calls.items()}, settings.repeats)
-    mine = measure.median(figures["neuropil"])
+    medians = {title: measure.median(figures[title]) for title in ours}
     if not there:
-        absent = [skipped(f"{title}, beside pykalman", f"no pykalman; {INSTALL}")] if settings.peers else []
-        return [Row(title, mine, "ms", note="one thread, float64"), *absent]
-    peer = measure.median(figures["pykalman"]) * n_steps / short.shape[1]
-    times = f"{n_steps / short.shape[1]:g}"
-    note = (
-        f"one thread, float64, means and covariances equal to 1e-8; pykalman on {short.shape[1]:,} steps, times {times}"
-    )
-    return [against(title, mine, peer, "ms", "pykalman", at_most=0.1, note=note)]
+        rows = [Row(title, mine, "ms", note="one thread, float64") for title, mine in medians.items()]
+        absent = [skipped(f"{title}, beside pykalman", f"no pykalman; {INSTALL}") for title in ours]
+        return rows + (absent if settings.peers else [])
+    peer = measure.median(figures["pykalman"]) * n_steps / steps
+    note = f"one thread, float64, means and covariances equal to 1e-8; pykalman on {steps:,} steps, times {n_steps / steps:g}"
+    return [against(title, mine, peer, "ms", "pykalman", at_most=0.1, note=note) for title, mine in medians.items()]
 
 
 def run(settings: Settings) -> list[Row]:
@@ -206,4 +224,4 @@ def run(settings: Settings) -> list[Row]:
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
     with threadpool_limits(1):
         rows = [row for n_states in (5, 50) for row in _forward_backward(n_states, settings)]
-        return rows + [row for n_states in (2, 10) for row in _filter(n_states, settings)]
+        return rows + [row for n_states in (2, 10) for row in _filters(n_states, settings)]

@@ -125,7 +125,8 @@ def test_entropies_without_peers(tiny):
 def test_state_space_rows(tiny):
     measured = statespace.run(replace(tiny, n_steps=50))
     assert all(map(well_formed, measured))
-    assert [row.name.split(",")[0] for row in measured] == ["forward-backward"] * 2 + ["Kalman filter"] * 2
+    filters = ["Kalman filter", "discriminative Kalman filter"] * 2
+    assert [row.name.split(",")[0] for row in measured] == ["forward-backward"] * 2 + filters
 
 
 def test_peers_with_other_results_are_refused():

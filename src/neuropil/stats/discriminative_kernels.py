@@ -17,18 +17,17 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-from neuropil.stats.kalman_kernels import FAST, solve_lower, solve_upper, triangularise
+from neuropil.stats.kalman_kernels import FAST, triangularise
 
 CLIP, ADDITIVE, ROBUST = 0, 1, 2
 SAME = 1e-10  # generalised eigenvalues above 1 by less are 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 @no_type_check
 def factorise(matrix, out):
     """Lower Cholesky factor; False where the matrix is not positive definite."""
-    n = len(matrix)
-    for i in range(n):
+    for i in range(len(matrix)):
         for j in range(i + 1):
             value = matrix[i, j]
             for k in range(j):
@@ -43,64 +42,122 @@ def factorise(matrix, out):
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+@no_type_check
+def solve(lower, vector, first):
+    """Solve lower x = vector in place, where the entries before `first` are 0."""
+    for i in range(first, len(vector)):
+        value = vector[i]
+        for k in range(first, i):
+            value -= lower[i, k] * vector[k]
+        vector[i] = value / lower[i, i]
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 @no_type_check
 def whiten(lower, matrix, out, scratch):
     """`out` = lower^-1 matrix lower^-T of a symmetric matrix."""
     n = len(matrix)
     for j in range(n):
         scratch[j] = matrix[j]
-        solve_lower(lower, scratch[j])
+        solve(lower, scratch[j], 0)
     for i in range(n):
         for j in range(n):
             out[i, j] = scratch[j, i]
-        solve_lower(lower, out[i])
+        solve(lower, out[i], 0)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+@no_type_check
+def factorise_upper(matrix, out):
+    """Upper factor, out' out = matrix, from the upper triangle; False where the matrix is not positive definite."""
+    d = len(matrix)
+    for i in range(d):
+        for j in range(d):
+            out[i, j] = matrix[i, j] if j >= i else 0.0
+    for i in range(d):
+        if not out[i, i] > 0.0:
+            return False
+        scale = 1.0 / np.sqrt(out[i, i])
+        for j in range(i, d):
+            out[i, j] *= scale
+        for k in range(i + 1, d):
+            weight = out[i, k]
+            for j in range(k, d):
+                out[k, j] -= weight * out[i, j]
+    return True
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
-def observe(correction, target, covariance, precision_root, vector, factor, scratch):
-    """Fill in H (`precision_root`) and b (`vector`) from g and K; 1 if the guard had to act, -1 if K is not positive definite."""
-    d = len(target)
-    if not factorise(covariance, factor):
+def observe(correction, target, covariance, prior_root, precision_root, vector, factor, ratio, scratch, white):
+    """Fill in H (`precision_root`) and b (`vector`) from f and Q; 1 if the guard had to act, -1 if Q is not positive definite.
+
+    With Q = C C' and X = C^-1 L, K^-1 is X' X and b is X' C^-1 f, so that nothing has to be whitened or inverted unless the guard acts.
+    """
+    if not factorise_upper(covariance, factor):
         return -1
-    for j in range(d):
-        scratch[j] = 0.0
-        scratch[j, j] = 1.0
-        solve_lower(factor, scratch[j])  # row j is column j of the factor's inverse
-    vector[:] = target
-    solve_lower(factor, vector)
-    solve_upper(factor, vector)
-    precision_root[:] = scratch.T
+    gather(target, prior_root, factor, vector, ratio, scratch, white)
     if correction == ROBUST:
+        precision_root[:] = ratio
         return 0
-    excess, root = np.eye(d), np.zeros((d, d))
-    for i in range(d):
-        for j in range(d):
-            for k in range(max(i, j), d):
-                excess[i, j] -= factor[k, i] * factor[k, j]
-    if factorise(excess, root):
-        for i in range(d):
-            for j in range(d):
-                value = 0.0
-                for k in range(max(i, j), d):
-                    value += root[k, i] * scratch[j, k]
-                precision_root[i, j] = value
+    if factorise_upper(scratch, precision_root):
         return 0
-    values, vectors = np.linalg.eigh(covariance)
-    exceeds = values[d - 1] > 1.0 + SAME
-    if correction == ADDITIVE and exceeds:
-        vector += target
-        return 1
+    return guard(correction, target, covariance, prior_root, precision_root, vector, ratio, scratch)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+@no_type_check
+def gather(target, prior_root, factor, vector, ratio, precision, white):
+    """From f, L and C': b, X, and J = X' X - I in the upper triangle of `precision`."""
+    d = len(target)
+    white[:] = target
     vector[:] = 0.0
+    ratio[:] = prior_root
+    precision[:] = 0.0
     for k in range(d):
-        value = min(values[k], 1.0)
+        scale = 1.0 / factor[k, k]
+        white[k] *= scale
+        for j in range(k + 1):
+            ratio[k, j] *= scale
+            vector[j] += white[k] * ratio[k, j]
+        for i in range(k + 1, d):
+            weight = factor[k, i]
+            white[i] -= weight * white[k]
+            for j in range(k + 1):
+                ratio[i, j] -= weight * ratio[k, j]
+        for i in range(k + 1):
+            weight = ratio[k, i]
+            for j in range(i, k + 1):
+                precision[i, j] += weight * ratio[k, j]
+    for i in range(d):
+        precision[i, i] -= 1.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
+def guard(correction, target, covariance, prior_root, precision_root, vector, white, scratch):
+    """H and b where an eigenvalue of K is 1 or more; 1 if one exceeds 1. For "additive", `vector` comes as K^-1 g."""
+    d = len(target)
+    whiten(prior_root, covariance, white, scratch)
+    scratch[0] = target
+    solve(prior_root, scratch[0], 0)
+    values, vectors = np.linalg.eigh(white)
+    exceeds = values[d - 1] > 1.0 + SAME
+    additive = exceeds and correction == ADDITIVE
+    if additive:
+        vector += scratch[0]
+    else:
+        vector[:] = 0.0
+    for k in range(d):
+        value = values[k] if additive else min(values[k], 1.0)
         along = 0.0
         for i in range(d):
-            along += vectors[i, k] * target[i]
+            along += vectors[i, k] * scratch[0, i]
         for i in range(d):
-            precision_root[k, i] = np.sqrt(1.0 / value - 1.0) * vectors[i, k]
-            vector[i] += along / value * vectors[i, k]
+            precision_root[k, i] = np.sqrt(1.0 / value - (0.0 if additive else 1.0)) * vectors[i, k]
+            if not additive:
+                vector[i] += along / value * vectors[i, k]
     return 1 if exceeds else 0
 
 
@@ -128,24 +185,44 @@ def predict(transition, transition_root, mean, factor, ahead, lower, moved):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 @no_type_check
-def update(precision_root, vector, mean, lower, factor, columns, residual):
-    """The state's mean, in place, and the root `factor` of its covariance, given H and b."""
+def update(precision_root, vector, mean, lower, factor, columns, upper, residual):
+    """The state's mean, in place, and the root `factor` of its covariance, given H and b.
+
+    The reflections that make [I; H N] triangular leave all rows of I but one alone: `columns` holds H N, a column a row, `upper` R.
+    """
     d = len(mean)
-    columns[:, :d] = 0.0
-    for j in range(d):
-        columns[j, j] = 1.0
-        for a in range(d):
-            value = 0.0
-            for i in range(j, d):
-                value += precision_root[a, i] * lower[i, j]
-            columns[j, d + a] = value
-    triangularise(columns, d)
-    for i in range(d):
+    for a in range(d):
+        residual[:] = 0.0
+        for i in range(d):
+            weight = precision_root[a, i]
+            if weight != 0.0:
+                for j in range(i + 1):
+                    residual[j] += weight * lower[i, j]
         for j in range(d):
-            value = lower[i, j]
-            for c in range(j):
-                value -= factor[i, c] * columns[j, c]
-            factor[i, j] = value / columns[j, j]
+            columns[j, a] = residual[j]
+    for j in range(d):
+        square = 1.0
+        for a in range(d):
+            square += columns[j, a] * columns[j, a]
+        diagonal = -np.sqrt(square)
+        upper[j, j] = diagonal
+        scale = 1.0 / (diagonal * (1.0 - diagonal))
+        for c in range(j + 1, d):
+            value = 0.0
+            for a in range(d):
+                value += columns[j, a] * columns[c, a]
+            value *= scale
+            upper[j, c] = value * (1.0 - diagonal)
+            for a in range(d):
+                columns[c, a] += value * columns[j, a]
+    factor[:] = lower
+    for c in range(d):
+        scale = 1.0 / upper[c, c]
+        for i in range(d):
+            factor[i, c] *= scale
+            weight = factor[i, c]
+            for j in range(c + 1, d):
+                factor[i, j] -= weight * upper[c, j]
     residual[:] = vector
     for a in range(d):
         seen = 0.0
@@ -161,21 +238,44 @@ def update(precision_root, vector, mean, lower, factor, columns, residual):
             mean[i] += factor[i, c] * along
 
 
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+@no_type_check
+def colour(prior_root, mean, factor, mean_out, covariance_out, scratch):
+    """Mean and covariance of the state itself from those of the whitened one, whose covariance is factor factor'."""
+    d = len(mean)
+    for i in range(d):
+        value = 0.0
+        for j in range(d):
+            scratch[i, j] = 0.0
+        for k in range(i + 1):
+            weight = prior_root[i, k]
+            value += weight * mean[k]
+            for j in range(d):
+                scratch[i, j] += weight * factor[k, j]
+        mean_out[i] = value
+        for j in range(i + 1):
+            value = 0.0
+            for k in range(d):
+                value += scratch[i, k] * scratch[j, k]
+            covariance_out[i, j] = value
+            covariance_out[j, i] = value
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def filter_forward(
     correction, flat, initial_mean, initial_root, transition, transition_root, prior_root, targets, uncertainties, starts, lengths,
     means, covariances, corrected,
 ):  # fmt: skip
-    """Fill in means and covariances; the first row whose uncertainty is not positive definite, or -1.
+    """Fill in means and covariances and tell the first row whose uncertainty is not positive definite, or -1.
 
     Transition, roots and initial state are whitened, targets and uncertainties are not. `flat` starts from the first target alone.
     """
     d = len(initial_mean)
-    mean, target, vector, buffer = np.empty(d), np.empty(d), np.empty(d), np.empty(d)
-    lower, factor, white, scratch = np.empty((d, d)), np.empty((d, d)), np.empty((d, d)), np.empty((d, d))
+    mean, vector, buffer, white = np.empty(d), np.empty(d), np.empty(d), np.empty(d)
+    lower, factor, ratio, scratch = np.empty((d, d)), np.empty((d, d)), np.empty((d, d)), np.empty((d, d))
     precision_root, cholesky = np.empty((d, d)), np.empty((d, d))
-    ahead, columns = np.empty((d, 2 * d)), np.empty((d, 2 * d))
+    ahead, columns, upper = np.empty((d, 2 * d)), np.empty((d, d)), np.empty((d, d))
     for s in range(len(starts)):
         for row in range(starts[s], starts[s] + lengths[s]):
             first = row == starts[s]
@@ -188,35 +288,21 @@ def filter_forward(
             for i in range(d):
                 observed &= not np.isnan(targets[row, i])
             if observed:
-                target[:] = targets[row]
-                solve_lower(prior_root, target)
-                whiten(prior_root, uncertainties[row if len(uncertainties) > 1 else 0], white, scratch)
-                acted = observe(correction, target, white, precision_root, vector, cholesky, scratch)
+                uncertainty = uncertainties[row if len(uncertainties) > 1 else 0]
+                acted = observe(
+                    correction, targets[row], uncertainty, prior_root, precision_root, vector, cholesky, ratio, scratch, white
+                )  # fmt: skip
                 if acted < 0:
                     return row
                 corrected[row] = acted == 1
                 if first and flat:
-                    mean[:] = target
-                    factor[:] = cholesky
+                    mean[:] = targets[row]
+                    solve(prior_root, mean, 0)
+                    whiten(prior_root, uncertainty, ratio, scratch)
+                    factorise(ratio, factor)
                 else:
-                    update(precision_root, vector, mean, lower, factor, columns, buffer)
+                    update(precision_root, vector, mean, lower, factor, columns, upper, buffer)
             else:
                 factor[:] = lower
-            for i in range(d):
-                value = 0.0
-                for k in range(i + 1):
-                    value += prior_root[i, k] * mean[k]
-                means[row, i] = value
-                for j in range(d):
-                    value = 0.0
-                    for k in range(i + 1):
-                        value += prior_root[i, k] * factor[k, j]
-                    scratch[i, j] = value
-            for i in range(d):
-                for j in range(i + 1):
-                    value = 0.0
-                    for k in range(d):
-                        value += scratch[i, k] * scratch[j, k]
-                    covariances[row, i, j] = value
-                    covariances[row, j, i] = value
+            colour(prior_root, mean, factor, means[row], covariances[row], scratch)
     return -1
