@@ -124,8 +124,8 @@ def exact_regression(seed: int, scale: str) -> dict[str, float]:
     seeds=5,
     full_seeds=10,
     unit="root mean squared error",
-    note="With 1,000 channels it does worse than the mean: every fitted loading is small and wrong, and the filter adds up what all channels "
-    "seem to say.",
+    note="With 1,000 channels it does worse than the mean: every fitted loading is small and wrong, and the filter adds up what all "
+    "channels seem to say.",
 )
 def linear_filter_is_blind(seed: int, scale: str) -> dict[str, float]:
     """Errors of a fitted linear Kalman filter."""
