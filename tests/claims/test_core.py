@@ -9,6 +9,7 @@ from scipy import stats
 from neuropil.claims import at_least, at_most, between, claim, claims_of, judge
 from neuropil.claims.core import Verdict
 from neuropil.errors import UsageError
+from neuropil.experiments.reproduce import Reproduction
 
 
 def declare(*criteria, measure=lambda seed, scale: {"a": 0.0}, **options):
@@ -87,3 +88,10 @@ def test_claims_are_declared_in_full(slug):
     for declared in claims_of(slug):
         assert all((declared.sentence, declared.source, declared.data, declared.system))
         assert declared.full_seeds >= declared.seeds >= 1
+
+
+@pytest.mark.parametrize(("greater", "unbeaten"), [(True, []), (False, ["linear"])])
+def test_where_measures_are_errors_the_smaller_one_wins(greater, unbeaten):
+    declared = declare(linear=("linear",), greater_is_better=greater)
+    rows = {declared.name: [{"row": {"a": 2.0, "linear": 1.0}, "seconds": 1.0}]}
+    assert Reproduction("dbconformer", "quick", [declared], rows).unbeaten(declared) == unbeaten

@@ -92,6 +92,7 @@ class Claim:
     full_seeds: int = 5
     unit: str = ""
     note: str = ""
+    greater_is_better: bool = True
     module: str = field(default="", repr=False)
 
     def n_seeds(self, scale: str) -> int:
@@ -133,6 +134,7 @@ def claim(
     full_seeds: int = 5,
     unit: str = "",
     note: str = "",
+    greater_is_better: bool = True,
 ) -> Callable[[Measure], Claim]:
     """Declare the decorated function `(seed, scale) -> measurements` a claim; its name is the function's.
 
@@ -156,6 +158,8 @@ def claim(
         Of the measurements.
     note : str
         What was found out, printed under the verdict.
+    greater_is_better : bool, default True
+        False where the measures are errors; decides whom the system beats.
     """
 
     def declare(function: Measure) -> Claim:
@@ -173,6 +177,7 @@ def claim(
             full_seeds=full_seeds,
             unit=unit,
             note=note,
+            greater_is_better=greater_is_better,
             module=function.__module__,
         )
 

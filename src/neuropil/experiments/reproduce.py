@@ -104,7 +104,8 @@ class Reproduction:
     def unbeaten(self, claim: Claim) -> list[str]:
         """Tuned linear baselines that the system does not beat in this claim, by the mean over seeds."""
         means = self.judgements[claim.name].means
-        return [name for name in claim.linear if means[name][0] >= means[claim.system][0]]
+        sign = 1 if claim.greater_is_better else -1
+        return [name for name in claim.linear if sign * means[name][0] >= sign * means[claim.system][0]]
 
     def _entry(self, claim: Claim) -> dict[str, Any]:
         judgement = self.judgements[claim.name]
