@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 PEERS = ("braindecode", "torch-brain", "h5py", "hmmlearn", "dynamax", "jax", "pykalman")
-PACKAGES = ("neuropil", "numpy", "torch", "xarray", "zarr", "mne", *PEERS)
+PACKAGES = ("neuropil", "numpy", "scipy", "numba", "torch", "xarray", "zarr", "mne", *PEERS)
 START, END = "<!-- measured figures: start -->", "<!-- measured figures: end -->"
 
 
