@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from math import ceil, e, log2, pi
 
 import numpy as np
@@ -181,7 +182,13 @@ def _filters(bands: Bands, sfreq: float, order: int) -> ndarray:
                 f"The sampling rate is too low for the band {name}{' ' if name else ''}{low:g}-{high:g} Hz: half of {sfreq:g} Hz is "
                 f"{sfreq / 2:g} Hz; take data of a higher rate or leave out the band."
             )
-    return np.stack([butterworth(low, high, sfreq, order=order) for low, high in edges])
+    return np.stack([_band_pass(float(low), float(high), float(sfreq), order) for low, high in edges])
+
+
+@lru_cache(maxsize=64)
+def _band_pass(low: float, high: float, sfreq: float, order: int) -> Float64[ndarray, "section 6"]:
+    """The filter of a band, designed once: of a single window, the design would take most of the time."""
+    return butterworth(low, high, sfreq, order=order)
 
 
 def _variances(data: ndarray, filters: ndarray, window: int, stride: int, result: ndarray, n_jobs: int | None) -> None:
