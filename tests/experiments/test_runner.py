@@ -177,7 +177,7 @@ def test_workers_do_not_outlive_a_killed_run(tmp_path):
 
 
 def test_ctrl_c_keeps_what_is_finished(tmp_path):
-    run = start_run(tmp_path, 0.2, n_jobs=2)
+    run = start_run(tmp_path, 1.0, n_jobs=2)
     while "done" not in run.stdout.readline():
         pass
     os.kill(run.pid, signal.SIGINT)
