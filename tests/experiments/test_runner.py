@@ -115,7 +115,8 @@ def test_progress_counts_every_task(tmp_path):
 
 
 RUN = """
-    import sys
+    import signal, sys
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite that runs in the background hands down that it is ignored
     sys.path.insert(0, sys.argv[1])
     from pathlib import Path
     from test_runner import keys_of, log_call
