@@ -40,7 +40,7 @@ class _GroupedFolds(WindowSplit):
 
     def _group_of(self, table: WindowTable) -> tuple[ndarray, str]:
         """Number of the group of every window, and what a group is called."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define _group_of(table).")
 
     def _candidates(self, table: WindowTable, groups: ndarray | None) -> Iterator[Candidates]:
         if groups is None:
