@@ -11,13 +11,16 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 SHAPED = (
+    "activity",
     "adversarial",
     "alignment",
     "batches",
     "decoding",
     "evaluate",
     "explain",
+    "foundation",
     "latent",
+    "learning",
     "nn",
     "signal",
     "simulate",

@@ -1,0 +1,1 @@
+"""Evidence for the systems of `neuropil.foundation`."""

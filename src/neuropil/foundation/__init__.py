@@ -1,0 +1,1 @@
+"""Activity into tokens, and networks pretrained on them."""
