@@ -1,4 +1,4 @@
-"""An explanation as one HTML page that opens anywhere, needs no network and runs no script."""
+"""An explanation as one HTML page, and the frame of such pages, that open anywhere, need no network and run no script."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .4rem; }
 h2 { font-size: 1.2rem; margin: 2.2rem 0 .4rem; padding-top: 1rem; border-top: 1px solid var(--line); }
 p { margin: .45rem 0; max-width: 48rem; }
 figure { margin: .6rem 0; } figure img { max-width: 100%; background: #fff; border-radius: .3rem; }
+th { text-align: left; font-weight: 500; color: var(--soft); padding-right: 1.5rem; vertical-align: top; }
 figcaption, footer, li { color: var(--soft); font-size: .875rem; max-width: 48rem; }
 """
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -36,12 +37,17 @@ def render(explanation: Explanation) -> str:
         f"accuracy {accuracy:.2f} on these windows."
     )
     notes = "".join(f"<li>{escape(note)}</li>" for note in explanation.notes)
+    return document(title, lead, f"{f'<ul>{notes}</ul>' if notes else ''}{''.join(parts)}")
+
+
+def document(title: str, lead: str, body: str) -> str:
+    """A whole page from its title and lead (text) and its body (HTML)."""
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>"
-        f"<h1>{escape(title)}</h1><p>{escape(lead)}</p>{f'<ul>{notes}</ul>' if notes else ''}{''.join(parts)}"
+        f"<h1>{escape(title)}</h1><p>{escape(lead)}</p>{body}"
         f"<footer><p>neuropil {escape(neuropil.__version__)}</p></footer></main></body></html>\n"
     )
 
