@@ -182,6 +182,7 @@ def log_likelihoods(
     family: str = "poisson",
     link: str | None = None,
     dispersion: Float[ndarray, " neuron"] | None = None,
+    constants: Float[ndarray, " time"] | None = None,
 ) -> Float[ndarray, "time state"]:
     r"""Log-likelihood of every bin, summed over neurons, under several sets of regressions: the emissions of hidden states.
 
@@ -195,6 +196,8 @@ def log_likelihoods(
         As for `fit_glm`.
     dispersion : ndarray of shape (n_neurons,), optional
         Ones by default.
+    constants : ndarray of shape (n_times,), optional
+        Sums over neurons of `log_likelihood_constants`, for callers who need them more than once.
 
     Returns
     -------
@@ -208,7 +211,8 @@ def log_likelihoods(
     family_code, link_code = check_family(family, link)
     n_neurons, n_states = responses.shape[1], len(coefficients)
     alphas = np.ones(n_neurons) if dispersion is None else dispersion
-    constants = log_likelihood_constants(family, responses, alphas).sum(axis=1)
+    if constants is None:
+        constants = log_likelihood_constants(family, responses, alphas).sum(axis=1)
     result, row = np.empty((n_states, len(design))), np.empty(0)
     problem = Problem(design, responses, None, [], family_code, link_code, alphas, np.zeros(1), 0)
     stacked = np.ascontiguousarray(coefficients.transpose(0, 2, 1))
