@@ -294,8 +294,8 @@ def test_scikit_learns_contract(decoder):
 @pytest.mark.parametrize("cls", [DiscriminativeKalmanFilter, KalmanFilterDecoder])
 def test_messages_about_data(cls):
     hole = X.copy()
-    hole[3, 2] = np.nan
-    with pytest.raises(DataError, match="X has NaN or infinity, first in bin 3, feature 2"):
+    hole[3, 2] = np.inf
+    with pytest.raises(DataError, match="X has infinity, first in bin 3, feature 2; put NaN"):
         cls().fit(hole, Z)
     with pytest.raises(DataError, match="Z has NaN or infinity"):
         cls().fit(X, np.where(Z > 12, np.nan, Z))
@@ -332,6 +332,10 @@ def test_messages_about_data(cls):
     ready = cls().fit(X, Z)
     with pytest.raises(ValueError, match="6 features"):
         ready.predict(X[:, :4])
+    empty = X.copy()
+    empty[::2, 1], empty[1::2, 2] = np.nan, np.nan
+    with pytest.raises(DataError, match="No bin has all features; feature 1 is missing in 50% of the bins"):
+        cls().fit(empty, Z)
     with pytest.raises(DataError, match="A bin must be 6 finite numbers"):
         ready.filter_step(X[0, :4])
     with pytest.raises(DataError, match="Sparse data"):

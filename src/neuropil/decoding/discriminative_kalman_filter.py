@@ -24,7 +24,8 @@ from jaxtyping import Bool
 from numpy import ndarray
 from sklearn.utils import check_random_state
 
-from neuropil.decoding.state_decoder import FilterState, KalmanFilterDecoder, StateDecoder, Trials
+from neuropil.decoding.state_blocks import held_out
+from neuropil.decoding.state_decoder import FilterState, KalmanFilterDecoder, StateDecoder, Trials, complete_bins
 from neuropil.decoding.state_regressors import ConstantCovariance, NeighbouringCovariance, make_regressor
 from neuropil.errors import DataError, UsageError
 from neuropil.stats.discriminative import CORRECTIONS, discriminative_kalman_filter
@@ -32,39 +33,7 @@ from neuropil.stats.discriminative import CORRECTIONS, discriminative_kalman_fil
 __all__ = ["DiscriminativeKalmanFilter", "FilterState", "KalmanFilterDecoder", "discriminative_kalman_filter"]
 
 COVARIANCES = ("nw", "constant")
-N_BLOCKS, LEAST_BLOCK, FEWEST_TRIALS = 40, 10, 5
 WORSE = 1.1  # ratio of errors from which `fit` warns
-
-
-def held_out(lengths: list[int], fraction: float, rng: np.random.RandomState) -> Bool[ndarray, " bin"]:
-    """Bins that f is not fitted on: whole trials where there are five or more, otherwise blocks of 1/40 of all bins.
-
-    Parameters
-    ----------
-    lengths : list of int
-        Bins of every trial.
-    fraction : float
-        Part of the bins to hold out, at least.
-    rng : RandomState
-
-    Examples
-    --------
-    >>> held_out([400], 0.3, np.random.RandomState(0)).reshape(40, 10).all(axis=1).sum()
-    np.int64(12)
-    """
-    total = sum(lengths)
-    if len(lengths) >= FEWEST_TRIALS:
-        pieces = list(lengths)
-    else:
-        size = max(-(-total // N_BLOCKS), min(LEAST_BLOCK, max(1, total // 5)))
-        pieces = [min(size, n - start) for n in lengths for start in range(0, n, size)]
-    ends = np.cumsum(pieces)
-    mask = np.zeros(total, dtype=np.bool_)
-    for k in rng.permutation(len(pieces)):
-        if mask.sum() >= fraction * total - 1e-9:
-            break
-        mask[ends[k] - pieces[k] : ends[k]] = True
-    return mask
 
 
 class DiscriminativeKalmanFilter(StateDecoder):
@@ -157,9 +126,10 @@ class DiscriminativeKalmanFilter(StateDecoder):
         return self
 
     def _fit_observations(self, features: Trials, states: Trials) -> None:
-        X, Z = np.concatenate(features), np.concatenate(states)
+        X, Z, complete = complete_bins(features, states)
         rng = check_random_state(self.random_state)
-        held = held_out([len(trial) for trial in features], self.validation_fraction, rng)
+        all_held = held_out([len(trial) for trial in features], self.validation_fraction, rng)
+        held = all_held[complete]
         n_held, least = int(held.sum()), Z.shape[1] + 2
         if min(n_held, len(X) - n_held) < least:
             raise DataError(
@@ -177,7 +147,7 @@ class DiscriminativeKalmanFilter(StateDecoder):
         )
         fitted = {"mean": self.regressor_, "covariance": self.covariance_}
         self.bandwidths_ = {name: part.bandwidth_ for name, part in fitted.items() if hasattr(part, "bandwidth_")}
-        self._judge(features, states, held)
+        self._judge(features, states, all_held)
 
     def _judge(self, features: Trials, states: Trials, held: Bool[ndarray, " bin"]) -> None:
         """Count where the guard acts, and warn if filtering makes the held-out stretches clearly worse."""
@@ -188,9 +158,12 @@ class DiscriminativeKalmanFilter(StateDecoder):
             pieces += [(x[a:b], z[a:b]) for a, b in edges.reshape(-1, 2)]
         X, Z = [x for x, _ in pieces], np.concatenate([z for _, z in pieces])
         inverse = np.linalg.inv(np.linalg.cholesky(self.state_cov_))
-        excess = np.linalg.eigvalsh(inverse @ self.covariance_.predict(np.concatenate(X)) @ inverse.T)[:, -1]
+        seen = ~np.isnan(np.concatenate(X)).any(axis=1)
+        observed = np.concatenate(X)[seen]
+        excess = np.linalg.eigvalsh(inverse @ self.covariance_.predict(observed) @ inverse.T)[:, -1]
         self.n_clipped_ = int((excess > 1).sum())
-        filtered, alone = np.concatenate(self._filter(X)[0]), self._means(np.concatenate(X))
+        filtered, alone = np.concatenate(self._filter(X)[0])[seen], self._means(observed)
+        Z = Z[seen]
         self.held_out_errors_ = {
             name: float(np.sqrt(np.mean((means - Z) ** 2)))
             for name, means in (("filtered", filtered), ("regression", alone))
@@ -208,9 +181,10 @@ class DiscriminativeKalmanFilter(StateDecoder):
 
         Returns
         -------
-        ndarray of shape (n_times, d), or (n_times,) if fitted so; the mean state in the first `lag` bins of a trial
+        ndarray of shape (n_times, d), or (n_times,) if fitted so
+            All trials end to end; the mean state in the first `lag` bins of a trial, and where a bin is missing.
         """
-        means = np.concatenate([self._regressed(trial)[0] for trial in self._lagged(X, groups)])
+        means = np.concatenate([self._regressed(trial)[0] for trial in self._lagged(self._recorded(X), groups)])
         return self._in_their_unit(np.nan_to_num(means))
 
     def _filter(self, features: Trials, initial: Any = None) -> tuple[Trials, Trials]:

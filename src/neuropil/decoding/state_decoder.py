@@ -1,8 +1,8 @@
 """Decoders of a state that moves on: time series in, filtered means and covariances out, in a batch or bin by bin.
 
 What they share: trials, at whose starts the filter starts anew; a lag between activity and state; linear dynamics fitted within trials;
-prediction, online steps and scores. A decoder adds how an observation is learned and filtered. The Kalman filter is the baseline of all
-of them.
+bins that are missing; recordings in place of arrays; prediction, online steps and scores. A decoder adds how an observation is learned and
+filtered. The Kalman filter is the baseline of all of them.
 
 Wu, Gao, Bienenstock, Donoghue & Black (2006). Bayesian population decoding of motor cortical activity using a Kalman filter. Neural
 Computation 18(1), 80-118.
@@ -20,6 +20,7 @@ from numpy import ndarray
 from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
 
+from neuropil.decoding.state_recordings import is_recorded, on_units, state_trials
 from neuropil.errors import DataError, UsageError
 from neuropil.estimators import Regressor
 from neuropil.stats import kalman
@@ -36,7 +37,7 @@ class FilterState(NamedTuple):
         Of the state given all bins so far, in its own unit.
     covariance : ndarray of shape (d, d)
     recent : ndarray of shape (n_recent, n_features)
-        Bins that count for later states only, at most `lag`.
+        Bins that count for later states, too.
     """
 
     mean: Float[ndarray, " state"]
@@ -54,19 +55,28 @@ class StateDecoder(Regressor):
     state_mean_ : ndarray of shape (d,)
     features_ : ndarray of int
         Columns of X that vary in the training data; the others say nothing.
+    unit_names_, sfreq_ : tuple of str, float
+        Of recordings that it was fitted on, their units and bins a second.
     """
 
     _table = True
+    _n_earlier = 0  # bins before the present one that an observation consists of, too
     lag: int
     stationary: bool
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
+        tags.input_tags.allow_nan = True
         return tags
 
+    def _read(self, X: Any, *, fitting: bool) -> ndarray:
+        from sklearn.utils.validation import validate_data
+
+        return validate_data(self, X, reset=fitting, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
+
     def _fit_observations(self, features: Trials, states: Trials) -> None:
-        """Learn from trials of features and of the centred states that belong to them."""
+        """Learn from trials of features, NaN where they are missing, and of the centred states that belong to them."""
         raise NotImplementedError(f"{type(self).__name__} must define _fit_observations(features, states).")
 
     def _filter(self, features: Trials, initial: Any = None) -> tuple[Trials, Trials]:
@@ -78,13 +88,22 @@ class StateDecoder(Regressor):
 
         Parameters
         ----------
-        X : array-like of shape (n_times, n_features), or list of ndarray of shape (n_times_i, n_features)
-            Activity, one row a bin, in the order of time; a list has one array a trial.
-        Z : array-like of shape (n_times, d) or (n_times,), or list of ndarray
-            States of the same bins.
+        X : array-like of shape (n_times, n_features), or list of ndarray of shape (n_times_i, n_features), or Recording or list of them
+            Activity, one row a bin, in the order of time; a list has one array a trial. NaN stands for what is missing. Of recordings,
+            spikes are counted in bins of 0.1 s and trials are those of their events; `state_trials` reads them in other ways.
+        Z : array-like of shape (n_times, d) or (n_times,), or list of ndarray, or str
+            States of the same bins; of recordings the name of a stream, "state" or "velocity" without.
         groups : array-like of shape (n_times,), optional
             Trial of every bin; one trial without.
         """
+        self.unit_names_, self.sfreq_ = None, None
+        if is_recorded(X):
+            if groups is not None or not (Z is None or isinstance(Z, str)):
+                raise UsageError(
+                    "Recordings bring their states and trials: give the name of a stream as Z, or nothing, and no groups."
+                )
+            read = state_trials(X, state=Z)
+            X, Z, self.unit_names_, self.sfreq_ = read.features, read.states, read.names, read.sfreq
         if not isinstance(self.lag, int | np.integer) or self.lag < 0:
             raise UsageError(f"lag must be a whole number of bins, 0 or more, got {self.lag!r}.")
         if Z is None:
@@ -109,12 +128,16 @@ class StateDecoder(Regressor):
             raise DataError(
                 f"Column {np.flatnonzero(~moving)[0]} of Z is constant: there is nothing to decode; leave it out."
             )
-        varying = np.ptp(array, axis=0) > 0
+        there = ~np.isnan(array)
+        varying = np.where(there, array, -np.inf).max(axis=0) > np.where(there, array, np.inf).min(axis=0)
         if not varying.any():
             raise DataError("All columns of X are constant: they say nothing of the states.")
         if not varying.all():
+            named = [self.unit_names_[k] if self.unit_names_ else str(k) for k in np.flatnonzero(~varying)]
             warnings.warn(
-                f"{(~varying).sum()} of {len(varying)} columns of X are constant and are left out.", stacklevel=2
+                f"{len(named)} of {len(varying)} columns of X are constant and are left out: {', '.join(named[:5])}"
+                + (" ..." if len(named) > 5 else "."),
+                stacklevel=2,
             )
         self.features_ = np.flatnonzero(varying)
         self.state_mean_ = states.mean(axis=0)
@@ -134,16 +157,18 @@ class StateDecoder(Regressor):
 
         Parameters
         ----------
-        X : array-like of shape (n_times, n_features), or list of ndarray of shape (n_times_i, n_features)
+        X : array-like of shape (n_times, n_features), or list of ndarray of shape (n_times_i, n_features), or Recording or list of them
+            A bin with NaN was not observed.
         groups : array-like of shape (n_times,), optional
             Trial of every bin; one trial without.
         return_cov : bool, default False
 
         Returns
         -------
-        mean : ndarray of shape (n_times, d), or (n_times,) if fitted so; a list with one array a trial if X is one
+        mean : ndarray of shape (n_times, d), or (n_times,) if fitted so; a list with one array a trial if X is one, or recorded
         cov : ndarray of shape (n_times, d, d), or list of ndarray; only if `return_cov`
         """
+        X = self._recorded(X)
         means, covariances = self._filter(self._lagged(X, groups))
         means = [self._in_their_unit(mean) for mean in means]
         if not _is_list(X):
@@ -161,24 +186,46 @@ class StateDecoder(Regressor):
         """
         check_is_fitted(self)
         row = np.asarray(x, dtype=float)
-        if row.shape != (self.n_features_in_,) or not np.isfinite(row).all():
-            raise DataError(f"A bin must be {self.n_features_in_} finite numbers, got an array of shape {row.shape}.")
+        if row.shape != (self.n_features_in_,) or np.isinf(row).any():
+            raise DataError(
+                f"A bin must be {self.n_features_in_} finite numbers, or NaN where they are missing, got an array of shape {row.shape}."
+            )
         row = row[self.features_]
         earlier = state.recent if state is not None else np.empty((0, len(row)))
         recent = np.concatenate([earlier, row[None]])
-        observed = recent[:1] if len(recent) > self.lag else np.full((1, len(row)), np.nan)
+        observed = recent[: len(recent) - self.lag] if len(recent) > self.lag else np.full((1, len(row)), np.nan)
         initial = None
         if state is not None:
-            initial = kalman.predict(
-                state.mean - self.state_mean_, state.covariance, self.transition_, self.transition_cov_
-            )
+            initial = self._ahead(state.mean - self.state_mean_, state.covariance)
         (mean,), (covariance,) = self._filter([observed], initial)
-        return FilterState(mean[0] + self.state_mean_, covariance[0], recent[max(0, len(recent) - self.lag) :])
+        kept = self.lag + self._n_earlier
+        return FilterState(mean[-1] + self.state_mean_, covariance[-1], recent[max(0, len(recent) - kept) :])
+
+    def _ahead(self, mean: ndarray, covariance: ndarray) -> tuple[ndarray, ndarray]:
+        """Mean and covariance of the next centred state."""
+        return kalman.predict(mean, covariance, self.transition_, self.transition_cov_)
+
+    def _recorded(self, X: Any, with_states: bool = False, state: str | None = None) -> Any:
+        """Trials of recordings, as at fit; anything else as it is."""
+        if not is_recorded(X):
+            return X
+        check_is_fitted(self)
+        read = state_trials(X, state=state, with_states=with_states)
+        features = read.features
+        if self.unit_names_ is not None and self.sfreq_ is not None:
+            if not np.isclose(read.sfreq, self.sfreq_):
+                raise DataError(
+                    f"The decoder was fitted on {self.sfreq_:g} bins a second, the recording has {read.sfreq:g}; bin it alike."
+                )
+            features = on_units(features, read.names, self.unit_names_)
+        return (features, read.states) if with_states else features
 
     def score(self, X: Any, Z: Any = None, groups: Any = None) -> float:
         """R² of the filtered means, averaged over states."""
         from sklearn.metrics import r2_score
 
+        if is_recorded(X):
+            X, Z = self._recorded(X, with_states=True, state=Z)
         predicted = self.predict(X, groups)
         if _is_list(X):
             _check_same_trials(X, Z)
@@ -235,7 +282,7 @@ class KalmanFilterDecoder(StateDecoder):
         self.stationary = stationary
 
     def _fit_observations(self, features: Trials, states: Trials) -> None:
-        X, Z = np.concatenate(features), np.concatenate(states)
+        X, Z, _ = complete_bins(features, states)
         if len(X) <= Z.shape[1] + 1:
             raise DataError(f"{len(X)} bins are too few to fit {Z.shape[1]} states; give more.")
         design = np.column_stack([Z, np.ones(len(Z))])
@@ -253,6 +300,25 @@ class KalmanFilterDecoder(StateDecoder):
         )
         found = kalman.filter(model, [trial - self.observation_mean_ for trial in features])
         return found.means, found.covariances
+
+
+def complete_bins(features: Trials, states: Trials) -> tuple[ndarray, ndarray, ndarray]:
+    """Features and states of all bins where no feature is missing, and the mask of these bins among all.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    X, Z = np.concatenate(features), np.concatenate(states)
+    complete = ~np.isnan(X).any(axis=1)
+    if not complete.any():
+        worst = int(np.isnan(X).mean(axis=0).argmax())
+        raise DataError(
+            f"No bin has all features; feature {worst} is missing in {np.isnan(X[:, worst]).mean():.0%} of the bins: leave out features "
+            "that often are."
+        )
+    return X[complete], Z[complete], complete
 
 
 def linear_dynamics(
@@ -335,11 +401,9 @@ def _trials(X: Any, groups: Any) -> tuple[ndarray, list[tuple[int, int]]]:
         bounds = [(0, len(values))] if values.ndim else []
     if values.dtype.kind not in "biuf" or values.ndim != 2:
         return values, bounds  # scikit-learn's own sentences say what is wrong
-    if not np.isfinite(values).all():
-        row, column = np.argwhere(~np.isfinite(values))[0]
-        raise DataError(
-            f"X has NaN or infinity, first in bin {row}, feature {column}; interpolate it or leave the feature out."
-        )
+    if np.isinf(values).any():
+        row, column = np.argwhere(np.isinf(values))[0]
+        raise DataError(f"X has infinity, first in bin {row}, feature {column}; put NaN where a bin is missing.")
     if groups is None:
         return values, bounds
     names = np.asarray(groups)
