@@ -86,6 +86,28 @@ def test_a_model_may_hold_out_in_its_own_way():
     assert choose(Hidden(), three_factors(), {"n_factors": [1, 3]}).params == {"n_factors": 3}
 
 
+class Coupled(StructureModel):
+    """Regresses one modality on the other with `shrinkage`."""
+
+    def __init__(self, shrinkage=0.0):
+        self.shrinkage = shrinkage
+
+    def fit(self, X, Z):
+        X, Z = (self._read(part, fitting=True, kind="traces").stacked for part in (X, Z))
+        self.weights_ = np.linalg.solve(X.T @ X + self.shrinkage * np.eye(X.shape[1]), X.T @ Z)
+        return self
+
+    def score(self, X, Z):
+        return -float(np.square(Z.stacked - X.stacked @ self.weights_).mean())
+
+
+def test_several_modalities_are_held_out_together():
+    X = np.random.default_rng(1).standard_normal((80, 4))
+    found = choose(Coupled(), (X, X @ np.ones((4, 2)) + 1e-3), {"shrinkage": [1000.0, 0.0]})
+    assert found.params == {"shrinkage": 0.0}
+    assert found.table["score"][1] > -1e-4
+
+
 def test_blocks_are_contiguous_and_cover_everything_once():
     X = np.arange(40.0)[:, None] * [1, 2]
     held = []

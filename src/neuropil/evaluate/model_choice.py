@@ -81,7 +81,7 @@ def choose(
     model : estimator
         With `fit` and a `score` that is higher for better models, a bin or an entry; it is cloned, not changed.
     X
-        Whatever the model takes: arrays, streams, recordings.
+        Whatever the model takes: arrays, streams, recordings; a tuple of them for a model of several modalities, ``model.fit(*X)``.
     grid : mapping of str to sequence
         Parameters and their candidates, all combinations of which are compared, e.g. ``{"n_states": [2, 3, 4]}``.
     by : {"held_out", "evidence"}
@@ -136,7 +136,7 @@ def choose(
     table = pd.DataFrame(candidates).assign(
         score=mean, standard_error=error, n_folds=len(parts), chosen=np.arange(len(mean)) == best, reason=why
     )
-    fitted = clone(model).set_params(**candidates[best]).fit(X) if refit else None
+    fitted = _fit(clone(model).set_params(**candidates[best]), X) if refit else None
     return Choice(table, candidates[best], fitted, scores)
 
 
@@ -151,6 +151,15 @@ def folds(model: Any, X: Any, n_folds: int, random_state: int | None = 0) -> Ite
     if hasattr(model, "held_out"):
         yield from model.held_out(X, n_folds, random_state)
         return
+    if type(X) is tuple:
+        for parts in zip(*(_folds(part, n_folds) for part in X), strict=True):
+            train, test = zip(*parts, strict=True)
+            yield train, test
+    else:
+        yield from _folds(X, n_folds)
+
+
+def _folds(X: Any, n_folds: int) -> Iterator[tuple[Activity, Activity]]:
     activity = read_activity(X)
     if len(activity.sequences) >= n_folds:
         for part in np.array_split(np.arange(len(activity.sequences)), n_folds):
@@ -205,8 +214,12 @@ def _candidates(model: Any, grid: Mapping[str, Sequence[Any]]) -> list[dict[str,
 def _score(model: Any, train: Any, test: Any) -> tuple[float, str]:
     """Score of one candidate on one fold, and why there is none."""
     try:
-        model.fit(train)
-        score = float(model.evidence_ if test is None else model.score(test))
+        _fit(model, train)
+        score = model.evidence_ if test is None else model.score(*test) if type(test) is tuple else model.score(test)
     except (DataError, UsageError) as error:
         return np.nan, str(error)
-    return score, "" if np.isfinite(score) else "its score is not finite"
+    return float(score), "" if np.isfinite(score) else "its score is not finite"
+
+
+def _fit(model: Any, X: Any) -> Any:
+    return model.fit(*X) if type(X) is tuple else model.fit(X)
