@@ -16,7 +16,7 @@ from typing import cast
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -48,6 +48,9 @@ class MultiHeadAttention(nn.Module):
         Normalise queries and keys of every head (LayerNorm, eps 1e-6).
     drop_prob : float, default 0.0
         Dropout of the attention weights.
+    null_key : bool, default False
+        Add a key and a value of zeros, behind the others, that no mask hides: a token that finds nothing in its context, or an empty
+        one, then takes nothing from it.
 
     Examples
     --------
@@ -68,6 +71,7 @@ class MultiHeadAttention(nn.Module):
         qkv_bias: bool = True,
         qk_norm: bool = False,
         drop_prob: float = 0.0,
+        null_key: bool = False,
     ) -> None:
         super().__init__()
         if num_heads < 1:
@@ -80,6 +84,7 @@ class MultiHeadAttention(nn.Module):
                 )
             head_size = emb_size // num_heads
         self.num_heads = num_heads
+        self.null_key = null_key
         self.scale = head_size**-0.5 if scale is None else scale
         width = num_heads * head_size
         self.query_key_value = nn.Linear(emb_size, 3 * width, bias=qkv_bias)
@@ -89,25 +94,42 @@ class MultiHeadAttention(nn.Module):
         self.output = nn.Linear(width, emb_size)
 
     def forward(
-        self, tokens: Float[Tensor, "batch token feature"], context: Float[Tensor, "batch other feature"] | None = None
+        self,
+        tokens: Float[Tensor, "batch token feature"],
+        context: Float[Tensor, "batch other feature"] | None = None,
+        mask: Bool[Tensor, "#batch #head #token other"] | None = None,
     ) -> Float[Tensor, "batch token feature"]:
+        """Attend to the context (the tokens themselves without); `mask` is True where a token may look."""
         if tokens.shape[1] >= FUSED_TOKENS and not (self.training and self.dropout.p):
             query, key, value = self._heads(tokens, context)
-            heads = functional.scaled_dot_product_attention(query, key, value, scale=self.scale)
+            mask = self._with_null(mask)
+            heads = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=self.scale)
         else:
-            maps, values = self._maps_and_values(tokens, context)
+            maps, values = self._maps_and_values(tokens, context, mask)
             heads = torch.matmul(self.dropout(maps), values)
         return self.output(rearrange(heads, "batch head token width -> batch token (head width)"))
 
     def attention_maps(
-        self, tokens: Float[Tensor, "batch token feature"], context: Float[Tensor, "batch other feature"] | None = None
-    ) -> Float[Tensor, "batch head token other"]:
-        """The softmax weights (without dropout): how much each token takes from each token of the context."""
-        return self._maps_and_values(tokens, context)[0]
+        self,
+        tokens: Float[Tensor, "batch token feature"],
+        context: Float[Tensor, "batch other feature"] | None = None,
+        mask: Bool[Tensor, "#batch #head #token other"] | None = None,
+    ) -> Float[Tensor, "batch head token key"]:
+        """The softmax weights (without dropout): how much each token takes from each token of the context, and from the null key."""
+        return self._maps_and_values(tokens, context, mask)[0]
 
-    def _maps_and_values(self, tokens: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _maps_and_values(
+        self, tokens: Tensor, context: Tensor | None, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         query, key, value = self._heads(tokens, context)
-        return torch.softmax(torch.matmul(query * self.scale, key.transpose(-1, -2)), dim=-1), value
+        logits = torch.matmul(query * self.scale, key.transpose(-1, -2))
+        mask = self._with_null(mask)
+        if mask is not None:
+            logits = logits.masked_fill(~mask, float("-inf"))
+        return torch.softmax(logits, dim=-1), value
+
+    def _with_null(self, mask: Tensor | None) -> Tensor | None:
+        return functional.pad(mask, (0, 1), value=True) if self.null_key and mask is not None else mask
 
     def _heads(self, tokens: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each (batch, head, token, width)."""
@@ -123,7 +145,10 @@ class MultiHeadAttention(nn.Module):
             rearrange(part, "batch token (head width) -> batch head token width", head=self.num_heads)
             for part in (query, key, value)
         )
-        return self.query_norm(query), self.key_norm(key), value
+        query, key = self.query_norm(query), self.key_norm(key)
+        if self.null_key:
+            key, value = functional.pad(key, (0, 0, 0, 1)), functional.pad(value, (0, 0, 0, 1))
+        return query, key, value
 
 
 class TransformerBlock(nn.Module):
@@ -148,7 +173,11 @@ class TransformerBlock(nn.Module):
     hidden_drop_prob : float, optional
         Dropout inside the perceptron; by default `drop_prob`.
     norm_eps : float, default 1e-5
-        Added to the variance by the block's two normalisations.
+        Added to the variance by the block's normalisations.
+    output_norm : bool, default False
+        Normalise what the block returns as well.
+    null_key : bool, default False
+        As in `MultiHeadAttention`.
     """
 
     def __init__(
@@ -167,6 +196,8 @@ class TransformerBlock(nn.Module):
         drop_path: float = 0.0,
         hidden_drop_prob: float | None = None,
         norm_eps: float = 1e-5,
+        output_norm: bool = False,
+        null_key: bool = False,
     ) -> None:
         super().__init__()
         mlp_size = 4 * emb_size if mlp_size is None else mlp_size
@@ -180,6 +211,7 @@ class TransformerBlock(nn.Module):
             qkv_bias=qkv_bias,
             qk_norm=qk_norm,
             drop_prob=drop_prob if attention_drop_prob is None else attention_drop_prob,
+            null_key=null_key,
         )
         self.attention_residual = _residual_path(emb_size, drop_prob, layer_scale, drop_path)
         self.mlp_norm = nn.LayerNorm(emb_size, eps=norm_eps)
@@ -187,14 +219,26 @@ class TransformerBlock(nn.Module):
             nn.Linear(emb_size, mlp_size), nn.GELU(), Dropout(hidden_drop_prob), nn.Linear(mlp_size, emb_size)
         )
         self.mlp_residual = _residual_path(emb_size, drop_prob, layer_scale, drop_path)
+        self.output_norm = nn.LayerNorm(emb_size, eps=norm_eps) if output_norm else nn.Identity()
 
-    def forward(self, tokens: Float[Tensor, "batch token feature"]) -> Float[Tensor, "batch token feature"]:
-        tokens = tokens + self.attention_residual(self.attention(self.attention_norm(tokens)))
-        return tokens + self.mlp_residual(self.mlp(self.mlp_norm(tokens)))
+    def forward(
+        self,
+        tokens: Float[Tensor, "batch token feature"],
+        context: Float[Tensor, "batch other feature"] | None = None,
+        mask: Bool[Tensor, "#batch #head #token other"] | None = None,
+    ) -> Float[Tensor, "batch token feature"]:
+        """Attend to the tokens themselves, normalised, or to a context as it comes; `mask` is True where a token may look."""
+        tokens = tokens + self.attention_residual(self.attention(self.attention_norm(tokens), context, mask))
+        return self.output_norm(tokens + self.mlp_residual(self.mlp(self.mlp_norm(tokens))))
 
-    def attention_maps(self, tokens: Float[Tensor, "batch token feature"]) -> Float[Tensor, "batch head token token"]:
+    def attention_maps(
+        self,
+        tokens: Float[Tensor, "batch token feature"],
+        context: Float[Tensor, "batch other feature"] | None = None,
+        mask: Bool[Tensor, "#batch #head #token other"] | None = None,
+    ) -> Float[Tensor, "batch head token key"]:
         """The softmax weights of this block's attention (without dropout)."""
-        return self.attention.attention_maps(self.attention_norm(tokens))
+        return self.attention.attention_maps(self.attention_norm(tokens), context, mask)
 
 
 class TransformerEncoder(nn.Module):

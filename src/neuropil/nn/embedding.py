@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from einops import reduce
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 
@@ -72,9 +72,26 @@ def sinusoidal_positions(n_tokens: int, emb_size: int) -> Float[Tensor, "token f
     tensor([[0.0000, 0.0000, 1.0000, 1.0000],
             [0.8415, 0.0100, 0.5403, 0.9999]])
     """
-    pairs = torch.arange((emb_size + 1) // 2)
-    angles = torch.arange(n_tokens)[:, None] * 10_000.0 ** (-2 * pairs / emb_size)
-    return torch.cat([angles.sin(), angles[:, : emb_size // 2].cos()], dim=1)
+    return sinusoidal_times(torch.arange(n_tokens), emb_size)
+
+
+def sinusoidal_times(times: Shaped[Tensor, "*shape"], emb_size: int) -> Float[Tensor, "*shape feature"]:
+    """`sinusoidal_positions` of places or times that need not be integers.
+
+    Parameters
+    ----------
+    times : Tensor of any shape
+        In units of the shortest time that should still be told apart, such as bins: the fastest sinusoid turns once in 2 pi of them.
+    emb_size : int
+
+    Examples
+    --------
+    >>> sinusoidal_times(torch.tensor([0.5]), 4)
+    tensor([[0.4794, 0.0050, 0.8776, 1.0000]])
+    """
+    pairs = torch.arange((emb_size + 1) // 2, device=times.device)
+    angles = times[..., None] * 10_000.0 ** (-2 * pairs / emb_size)
+    return torch.cat([angles.sin(), angles[..., : emb_size // 2].cos()], dim=-1)
 
 
 class SinusoidalPositions(nn.Module):

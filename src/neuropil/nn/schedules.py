@@ -110,3 +110,61 @@ def warmup_cosine(
         return floor + (1 - floor) * 0.5 * (1 + cos(pi * share))
 
     return LambdaLR(optimizer, factor)
+
+
+def token_warmup_cosine(
+    optimizer: torch.optim.Optimizer,
+    n_steps: int,
+    *,
+    tokens_per_step: float,
+    warmup_tokens: float = 0.0,
+    floor: float = 0.0,
+) -> LambdaLR:
+    """A schedule, stepped once a batch, that counts tokens: up in a straight line over the first of them, then along a cosine to 0.
+
+    The rate does not fall below a share of the full one. Where the whole training has fewer tokens than the warm-up, the full rate is
+    never reached, so that networks of one family can share a warm-up whatever their batches.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+    n_steps : int
+        Steps in all.
+    tokens_per_step : float
+        Tokens of a batch.
+    warmup_tokens : float
+        Tokens of the rise.
+    floor : float
+        Smallest share of the full rate after the warm-up.
+
+    References
+    ----------
+    Brown et al. (2020). Language models are few-shot learners. NeurIPS (Appendix B).
+
+    Examples
+    --------
+    >>> optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    >>> schedule = token_warmup_cosine(optimizer, 6, tokens_per_step=50, warmup_tokens=100, floor=0.2)
+    >>> rates = []
+    >>> for _ in range(6):
+    ...     rates.append(round(optimizer.param_groups[0]["lr"], 2))
+    ...     optimizer.step()
+    ...     schedule.step()
+    >>> rates
+    [0.5, 1.0, 0.85, 0.5, 0.2, 0.2]
+    """
+    if not tokens_per_step > 0 or warmup_tokens < 0 or not 0 <= floor <= 1:
+        raise UsageError(
+            "A warm-up of tokens needs a positive number of tokens a step, no negative number of tokens and a floor in [0, 1], "
+            f"got {tokens_per_step=}, {warmup_tokens=}, {floor=}."
+        )
+    final = n_steps * tokens_per_step
+
+    def factor(step: int) -> float:
+        seen = (step + 1) * tokens_per_step
+        if seen < warmup_tokens:
+            return seen / warmup_tokens
+        share = min(1.0, (seen - warmup_tokens) / max(final - warmup_tokens, 1.0))
+        return max(floor, 0.5 * (1 + cos(pi * share)))
+
+    return LambdaLR(optimizer, factor)
