@@ -50,8 +50,8 @@ def test_recordings_become_sequences_with_names_and_rate():
 
 
 def test_masked_samples_are_missing():
-    mask = np.zeros(COUNTS.shape, dtype=bool)
-    mask[3, 1] = True
+    mask = np.ones(COUNTS.shape, dtype=bool)
+    mask[3, 1] = False
     found = read_activity(counts(mask=mask)).sequences[0]
     assert np.isnan(found[3, 1])
     assert np.isnan(found).sum() == 1

@@ -62,7 +62,7 @@ def read_activity(X: Any, *, stream: str | None = None, bin_width: float | None 
     ----------
     X : ndarray (time, unit) or (sequence, time, unit), list of ndarray (time, unit), DataArray (time, channel), Recording or list of them
         Recordings must have the same units. A recording whose events have a column `trial`, or are labelled "trial", gives one sequence a
-        trial; any other gives one. Samples under a stream's `mask` become NaN.
+        trial; any other gives one. Samples where a stream's `mask` is false become NaN.
     stream : str, optional
         Stream of the recordings; without, one of spikes or calcium if there is one, else the first.
     bin_width : float, optional
@@ -232,7 +232,7 @@ def _of_stream(stream: xr.DataArray, trials: list[tuple[float, float]] | None, b
         )
     values = _floats(stream.values)
     if "mask" in stream.coords:
-        values = np.where(stream["mask"].values, np.nan, values)
+        values = np.where(stream["mask"].values, values, np.nan)
     sfreq = float(stream.attrs["sfreq"]) if "sfreq" in stream.attrs else None
     has_names = "channel" in stream.coords
     names = (

@@ -6,7 +6,7 @@ A `Recording` is a thin convention over xarray. Each stream is a `DataArray` who
 - an *irregular* stream (spikes, pupil events) has a float64 `time` coordinate, one entry a sample.
 
 Channels carry `channel` (unique names), `kind` ("eeg", "eog", "mag" ...), `bad`, and where known `x`, `y`, `z` in metres. A boolean
-coordinate `mask` (time x channel) marks samples that are missing. Events are a pandas table with `onset` and `duration` in seconds
+coordinate `mask` (time x channel) is false where samples are missing. Events are a pandas table with `onset` and `duration` in seconds
 and a `label`.
 """
 

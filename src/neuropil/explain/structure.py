@@ -145,7 +145,7 @@ def _(panel: Raster, figure: Any) -> None:
             interpolation="nearest",
         )
     axis.set(xlim=(0, end), ylim=(len(order) - 0.4, -0.6), xlabel=unit)
-    _named(axis.yaxis, [panel.names[k] for k in order])
+    _named(axis.yaxis, [panel.names[int(k)] for k in order])
     if len(counts) > MAX_BINS:
         axis.set_title(f"the first {MAX_BINS} of {len(counts)} bins", fontsize=8, loc="right", color=SOFT)
     if panel.communities is not None:
@@ -231,7 +231,7 @@ def _(panel: Connectivity, figure: Any) -> None:
         vmax=limit,
         interpolation="nearest",
     )
-    names = [panel.names[k] for k in order]
+    names = [panel.names[int(k)] for k in order]
     _named(axis.xaxis, names, rotate=True)
     _named(axis.yaxis, names)
     axis.set(xlabel="from (pre)", ylabel="to (post)")
