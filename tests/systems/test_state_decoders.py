@@ -239,7 +239,7 @@ def test_what_does_not_fit_together_is_refused():
     )
     with pytest.raises(DataError, match="fitted on 10 bins a second, the recording has 20"):
         KalmanFilterDecoder().fit(one).predict(
-            one.copy(streams={"spikes": regular_stream(X[:300], 20.0, unit="count", modality="spikes")})
+            Recording({"spikes": regular_stream(X[:300], 20.0, unit="count", modality="spikes")})
         )
     assert KalmanFilterDecoder().fit([one, fewer]).n_features_in_ == 20
     with pytest.raises(DataError, match="only"):

@@ -458,7 +458,7 @@ def test_correlation_of_activity_counts_pairs():
         (lambda: worm_recording(np.ones((5, 1)), np.arange(4), ["AVAL"]), DataError, "4 times and 5 samples"),
         (lambda: worm_recording(np.full((5, 1), np.inf), np.arange(5)), DataError, "infinity"),
         (lambda: WormHomogenizer(dt=0.0).fit([raw(["AVAL"])]), UsageError, "dt must be a positive number"),
-        (lambda: WormHomogenizer(normalize="power").fit([raw(["AVAL"])]), UsageError, "normalize must be one of"),
+        (lambda: WormHomogenizer(normalize="minmax").fit([raw(["AVAL"])]), UsageError, "normalize must be one of"),
         (lambda: WormHomogenizer().fit([]), DataError, "Expected one recording or a list"),
         (lambda: stack([raw(["AVAL"])]), DataError, "Only homogenised recordings"),
         (lambda: activity_correlation([raw(["AVAL"])]), DataError, "homogenised"),
@@ -473,3 +473,57 @@ def test_bad_input_is_refused_in_one_sentence(call, error, words):
     with pytest.raises(error, match=words) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_streams_at_the_recordings_own_times():
+    recording = raw(["AVAL", None, "as01"])
+    (done,) = WormHomogenizer(smooth="gaussian", keep_original=True).fit_transform([recording])
+    names = ("calcium", "residual", "smooth_calcium", "smooth_residual")
+    assert set(done.streams) == {*names, *(f"original_{name}" for name in names), "unknown"}
+    original, times = done.stream("original_calcium"), recording.stream("calcium")["time"].values
+    np.testing.assert_allclose(original["time"].values, times - times[0])
+    traces = recording.stream("calcium").values
+    expected = (traces[:, 0] - traces[:, 0].mean()) / traces[:, 0].std()
+    np.testing.assert_allclose(original.values[:, slots(["AVAL"])[0]], expected, atol=1e-6)
+    assert set(original["channel"].values[original["named"].values]) == {"AVAL", "AS1"}
+    assert not original.values[:, ~original["measured"].values].any()
+    resampled = np.interp(done.stream("calcium")["time"].values, times - times[0], expected)
+    np.testing.assert_allclose(done.stream("calcium").values[:, slots(["AVAL"])[0]], resampled, atol=1e-6)
+
+
+def test_the_power_transform_makes_traces_normal_and_constant_ones_zero():
+    rng = np.random.default_rng(0)
+    skewed = np.column_stack([np.exp(rng.standard_normal(2000)), np.full(2000, 3.0)])
+    skewed[5, 0] = np.nan
+    done = normalize_traces(skewed, "power")
+    assert np.nanmean(done[:, 0]) == pytest.approx(0, abs=1e-9)
+    assert abs(np.nanmean(done[:, 0] ** 3)) < 0.2
+    assert np.isnan(done[5, 0])
+    assert not done[:, 1].any()
+
+
+def test_a_trace_that_never_changes_is_no_neuron_and_is_told():
+    recording = raw(["AVAL", "AVAR", "RIML"])
+    recording.stream("calcium").values[:, 1] = 2.0
+    with pytest.warns(
+        UserWarning, match=r"1 trace\(s\) never change and count as not identified, first AVAR of worm w"
+    ):
+        homogenizer = WormHomogenizer().fit([recording])
+    assert homogenizer.report_["reason"].tolist() == ["", "never changes", ""]
+    stream = homogenizer.transform([recording])[0].stream("calcium")
+    assert set(stream["channel"].values[stream["named"].values]) == {"AVAL", "RIML"}
+
+
+def test_names_that_no_connectome_has_are_answered_with_near_ones(tmp_path):
+    rows = "\n".join(
+        f"{0.5 * k},{np.sin(k)},{np.cos(k)},{np.sin(2 * k)},{np.sin(3 * k)},{np.cos(4 * k)}" for k in range(80)
+    )
+    (tmp_path / "mine.csv").write_text(f"time,AVALL,AVAR,RIML,RIMR,AIBL\n{rows}\n")
+    runner = CliRunner()
+    text = runner.invoke(app, ["worm", str(tmp_path), "--connectome", "white", "--n-boot", "20"]).stdout
+    assert "No connectome has a neuron 'AVALL'; did you mean AVAL" in text
+    (tmp_path / "mine.csv").write_text("time,AVALL\n0,1\n0.5,2\n1,1\n")
+    refused = runner.invoke(app, ["worm", str(tmp_path / "mine.csv"), "--connectome", "white", "--n-boot", "20"])
+    assert isinstance(refused.exception, DataError)
+    assert "'AVALL' is none: did you mean AVAL" in str(refused.exception)
+    assert "\n" not in str(refused.exception)

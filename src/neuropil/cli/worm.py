@@ -17,11 +17,13 @@ def register(app: typer.Typer) -> None:
     def worm(
         recordings: list[Path] = typer.Argument(
             None,
-            help="Calcium traces, one worm each: tables with times (s) in the first column and neurons' names above the others, or .zarr.",
+            help="Calcium traces: tables with times (s) in the first column and neurons' names above the others, .zarr, or files and "
+            "folders as Kato 2015 (.mat), Flavell 2023 (.json, .h5) and Leifer 2023 (.txt) publish them.",
         ),
         connectome: list[str] = typer.Option(
             ["white", "cook"],
-            help="Bundled connectome (white, cook, witvliet7, witvliet8) or table with pre, post, type, synapses; may be repeated.",
+            help="Bundled connectome (white, cook, witvliet7, witvliet8), table with pre, post, type, synapses, or published workbook "
+            "(.xlsx); may be repeated.",
         ),
         strain: str = typer.Option("wt", help="Atlas of signal propagation: wt or unc31."),
         min_obs: int = typer.Option(1, min=1, help="Leave out pairs of neurons that were observed less often."),
@@ -83,5 +85,7 @@ def _print_recordings(facts: dict[str, Any] | None) -> None:
         f"Recordings: {facts['n_named']} of {facts['n_traces']} traces in {facts['n_worms']} recording(s) are identified"
         + (f" ({reasons})." if reasons else ".")
     )
+    for label, near in list(facts["strange_names"].items())[:5]:
+        typer.echo(f"No connectome has a neuron {label!r}" + (f"; did you mean {' or '.join(near)}?" if near else "."))
     if facts["dropped"]:
         typer.echo(f"Left out, since no neuron is identified: {', '.join(facts['dropped'])}.")

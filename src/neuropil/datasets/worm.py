@@ -14,7 +14,7 @@ Randi, Sharma, Dvali & Leifer (2023). Neural signal propagation atlas of *Caenor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -25,8 +25,10 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from neuropil.datasets.worm_files import check_edges, read_atlas, read_edges
+from neuropil.datasets.worm_files import check_edges, read_atlas
 from neuropil.datasets.worm_names import CONNECTOMES_FILE, clean_label, neuron_order, slots
+from neuropil.datasets.worm_neurons import worm_neurons
+from neuropil.datasets.worm_sheets import read_connectome_file
 from neuropil.errors import DataError, UsageError
 
 ATLAS_FILE = "worm-signal-propagation.npz"
@@ -109,6 +111,16 @@ class Connectome:
             tables.append(pd.DataFrame(facts))
         return pd.concat(tables, ignore_index=True)
 
+    def neurons(self) -> pd.DataFrame:
+        """Class, transmitter and position of every neuron, in this order; see `worm_neurons`.
+
+        Examples
+        --------
+        >>> load_connectome("white").select(["AVAL", "VD9"]).neurons()["kind"].tolist()
+        ['inter', 'motor']
+        """
+        return worm_neurons().loc[list(self.order)]
+
     def edge_index(self) -> tuple[Int[ndarray, "two edge"], Float[ndarray, "edge two"]]:
         """Edges as graph networks take them: (pre, post) of shape (2, n_edges), and (gap, chemical) weights of shape (n_edges, 2)."""
         pre, post = np.nonzero(((self.chem > 0) | (self.gap > 0)).T)
@@ -116,16 +128,18 @@ class Connectome:
 
 
 def load_connectome(
-    source: str | Path | pd.DataFrame, normalize: str | None = None, symmetrize_gap: bool = True
+    source: str | Path | pd.DataFrame | Mapping[str, Any], normalize: str | None = None, symmetrize_gap: bool = True
 ) -> Connectome:
     """A connectome on the 300 neurons that make synapses.
 
     Parameters
     ----------
-    source : str, path-like or DataFrame
+    source : str, path-like, DataFrame or mapping
         One of the bundled ones ("white", "cook", "witvliet7", "witvliet8", "witvliet8-early"), or a table with the columns `pre`,
         `post`, `type` (chemical, electrical) and `synapses`: a file with tabs or commas between, such as those of the package
-        wormneuroatlas, or a data frame. Multiple rows of an edge are added up; names are cleaned; other cells than neurons are left out.
+        wormneuroatlas, or a data frame; or a workbook of Cook et al. (2019) or Witvliet et al. (2021) as published (needs the package
+        openpyxl); or matrices saved as text, ``{"chemical": path, "electrical": path}``, rows presynaptic. Multiple rows of an edge are
+        added up; names are cleaned; other cells than neurons are left out.
     normalize : {None, "outgoing"}
         "outgoing": what a neuron sends sums to 1 (weights of a neuron that sends less than 1 stay as they are), for both kinds.
     symmetrize_gap : bool, default True
@@ -151,8 +165,8 @@ def load_connectome(
             f"There is no connectome {source!r}; there are {', '.join(CONNECTOMES)}, or name a table of edges."
         )
     else:
-        table = check_edges(source) if isinstance(source, pd.DataFrame) else read_edges(source)
-        connectome = _from_edges(table, "edges" if isinstance(source, pd.DataFrame) else str(source))
+        table = check_edges(source) if isinstance(source, pd.DataFrame) else read_connectome_file(source)
+        connectome = _from_edges(table, str(source) if isinstance(source, str | Path) else "edges")
     chem, gap = connectome.chem, connectome.gap
     if symmetrize_gap:
         gap = np.maximum(gap, gap.T)

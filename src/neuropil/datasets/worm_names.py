@@ -119,6 +119,19 @@ def clean_labels(labels: Sequence[Any] | None, n_traces: int) -> list[CleanLabel
     return cleaned
 
 
+def nearest(name: Any, order: Iterable[str] | None = None) -> list[str]:
+    """Up to three neurons whose names resemble this one.
+
+    Examples
+    --------
+    >>> nearest("avax")
+    ['AVAR', 'AVAL']
+    """
+    from difflib import get_close_matches
+
+    return get_close_matches(str(name).strip().upper(), list(neuron_order() if order is None else order), n=3)
+
+
 def slots(names: Iterable[str], order: Sequence[str] | None = None) -> list[int]:
     """Positions of neurons in the canonical order, or in another one.
 
@@ -136,9 +149,7 @@ def slots(names: Iterable[str], order: Sequence[str] | None = None) -> list[int]
     positions = []
     for name in names:
         if name not in known:
-            from difflib import get_close_matches
-
-            near = get_close_matches(str(name).upper(), known, n=3)
+            near = nearest(name, known)
             hint = f"did you mean {' or '.join(near)}?" if near else f"names are like {next(iter(known))}."
             raise UsageError(f"There is no neuron {name!r} among the {len(known)} of the connectome; {hint}")
         positions.append(known[name])

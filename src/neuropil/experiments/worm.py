@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from neuropil.datasets.worm import Connectome, load_connectome, load_signal_propagation
-from neuropil.datasets.worm_files import read_traces
-from neuropil.display import COLOURS
+from neuropil.datasets.worm_names import nearest
+from neuropil.datasets.worm_recordings import read_worms
 from neuropil.errors import DataError, UsageError
 from neuropil.experiments.cleaning import save_picture
 from neuropil.experiments.translation_result import check_picture
+from neuropil.experiments.worm_drawing import Matrices, arranged
 from neuropil.latent.structure_activity import activity_correlation, structure_activity_score
 from neuropil.latent.structure_function import KINDS, structure_function_score
 from neuropil.latent.worm_homogenized import WormHomogenizer
@@ -36,41 +37,24 @@ class WormComparison:
         `connected` and `connected_others` (share of functional pairs, and of the others, in direct contact).
     facts : dict
         How it was done, and what became of the recordings' labels.
+    matrices : Matrices
+        Contacts of the first connectome and responses of the atlas, neurons by kind and from head to tail.
     """
 
     table: pd.DataFrame
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any]
+    matrices: Matrices
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {**self.facts, "table": self.table.to_dict(orient="records")}
 
     def plot(self, path: str | Path) -> Path:
-        """Draw the scores with their intervals, one panel for what they are compared with."""
-        from matplotlib.figure import Figure
+        """Draw wiring and responses beside each other, and the scores with their intervals, one panel for what they are compared with."""
+        from neuropil.experiments.worm_drawing import draw
 
         check_picture(path)
-        panels = list(dict.fromkeys(self.table["against"]))
-        names = list(dict.fromkeys(self.table["connectome"]))
-        figure = Figure(figsize=(5.4 * len(panels) + 0.4, 3.8), layout="constrained")
-        for axis, against in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-            rows = self.table[self.table["against"] == against]
-            kinds = list(dict.fromkeys(rows["prediction"]))
-            width = 0.8 / len(names)
-            for k, name in enumerate(names):
-                mine = rows[rows["connectome"] == name].set_index("prediction").loc[kinds]
-                at = [position + (k - (len(names) - 1) / 2) * width for position in range(len(kinds))]
-                spread = [(mine["score"] - mine["low"]).clip(lower=0), (mine["high"] - mine["score"]).clip(lower=0)]
-                colour = COLOURS[k % len(COLOURS)]
-                axis.errorbar(at, mine["score"], yerr=spread, fmt="o", color=colour, capsize=3, label=Path(name).name)
-            axis.axhline(0.5 if against == "propagation" else 0.0, color="0.6", linewidth=1, linestyle="--")
-            axis.set_xticks(range(len(kinds)), kinds)
-            axis.set_ylabel(AGAINST[against], fontsize=9)
-            pairs = ", ".join(sorted({f"{n:,}" for n in rows["n_pairs"]}))
-            axis.set_title(f"{against} ({pairs} pairs)", fontsize=9, loc="left")
-            axis.legend(fontsize=8, frameon=False)
-        figure.suptitle("What the worm's wiring predicts", fontsize=10)
-        return save_picture(figure, path)
+        return save_picture(draw(self.table, self.matrices, AGAINST), path)
 
 
 def compare_structure_and_function(
@@ -88,7 +72,7 @@ def compare_structure_and_function(
     Parameters
     ----------
     recordings : sequence of path-like or Recording
-        Calcium traces, one worm each; see `neuropil.datasets.worm_files.read_traces`.
+        Calcium traces, or files and folders of the published collections; see `neuropil.datasets.worm_recordings.read_worms`.
     connectomes : sequence
         As for `load_connectome`.
     strain, min_obs, n_boot
@@ -112,7 +96,7 @@ def compare_structure_and_function(
     names = [str(graph.meta["name"]) for graph in graphs]
     if len(set(names)) < len(names):
         raise UsageError(f"Every connectome is compared once, got {', '.join(names)}.")
-    worms = [r if isinstance(r, Recording) else read_traces(r) for r in recordings]
+    worms = [worm for r in recordings for worm in ([r] if isinstance(r, Recording) else read_worms(r))]
     facts: dict[str, Any] = {
         "connectomes": {
             name: {**graph.counts(), "source": graph.meta["source"]} for name, graph in zip(names, graphs, strict=True)
@@ -126,18 +110,23 @@ def compare_structure_and_function(
     if worms:
         homogenizer = WormHomogenizer(dt=dt).fit(worms)
         done = homogenizer.transform(worms)
+        report = homogenizer.report_
+        strange = list(dict.fromkeys(report["label"][report["reason"] == "no such neuron"]))
         if not done:
+            near = nearest(strange[0]) if strange else []
             raise DataError(
-                "No trace of these recordings carries the name of a neuron; labels are like AVAL, VA8 or AS01."
+                "No trace of these recordings carries the name of a neuron; labels are like AVAL, VA8 or AS01"
+                + (f", and {strange[0]!r} is none" if strange else "")
+                + (f": did you mean {' or '.join(near)}?" if near else ".")
             )
         correlation, _ = activity_correlation(done)
-        report = homogenizer.report_
         facts["recordings"] = {
             "n_worms": len(done),
             "n_traces": len(report),
             "n_named": int((report["neuron"] != "").sum()),
             "reasons": {str(k): int(n) for k, n in report["reason"].value_counts().items() if k},
             "dropped": homogenizer.dropped_,
+            "strange_names": {str(label): nearest(label) for label in strange},
         }
     atlas = load_signal_propagation(strain)
     rows: list[dict[str, Any]] = []
@@ -145,7 +134,7 @@ def compare_structure_and_function(
         rows += [_against_atlas(name, graph, atlas, kind, min_obs, n_boot, seed) for kind in KINDS]
         if correlation is not None:
             rows += [_against_activity(name, graph, correlation, kind, n_boot, seed) for kind in KINDS]
-    return WormComparison(pd.DataFrame(rows), facts)
+    return WormComparison(pd.DataFrame(rows), facts, arranged(names[0], graphs[0], atlas))
 
 
 def _against_atlas(

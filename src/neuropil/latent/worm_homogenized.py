@@ -18,6 +18,7 @@ Simeon, Astrom, Kashyap, Kording & Boyden (2024). Homogenized C. elegans neural 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -32,24 +33,27 @@ from neuropil.datasets.worm_names import CleanLabel, clean_labels, neuron_order,
 from neuropil.errors import DataError, UsageError
 from neuropil.recording import Recording
 from neuropil.signal.irregular import exponential_past, gaussian_past, moving_average, standardize_past, to_even_grid
-from neuropil.streams import regular_stream
+from neuropil.streams import irregular_stream, regular_stream
 
-NORMALIZATIONS = ("none", "zscore", "robust", "causal")
+NORMALIZATIONS = ("none", "zscore", "robust", "causal", "power")
 SMOOTHERS = {"moving_average": moving_average, "gaussian": gaussian_past, "exponential": exponential_past}
 UNKNOWN = ("separate", "random_slot", "drop")
 ORDERS = ("celegans300",)
 MAD_OF_NORMAL = 0.6744897501960817
+FLAT = "never changes"
 
 
 def normalize_traces(
     x: Float64[ndarray, "time trace"], method: str, reference: slice | None = None
 ) -> Float64[ndarray, "time trace"]:
-    """Traces in units of their own spread: over `reference` ("zscore", "robust") or the past ("causal"); constant ones become 0."""
+    """Traces in units of their own spread over `reference` ("zscore", "robust", "power") or the past ("causal"); constant ones become 0."""
     if method == "none":
         return x
     if method == "causal":
         return standardize_past(x)
     part = x[reference or slice(None)]
+    if method == "power":
+        return _yeo_johnson(x, part)
     seen = np.isfinite(part).any(axis=0)
     part = np.where(seen, part, 0.0)
     if method == "zscore":
@@ -61,6 +65,19 @@ def normalize_traces(
     return np.where(flat & np.isfinite(x), 0.0, (x - centre) / np.where(flat, 1.0, spread))
 
 
+def _yeo_johnson(x: ndarray, part: ndarray) -> ndarray:
+    """Traces after the power transform that makes the values of `part` most like a normal distribution."""
+    from sklearn.preprocessing import PowerTransformer
+
+    done = np.where(np.isfinite(x), 0.0, x)
+    lively = np.nanmax(np.where(np.isfinite(part), part, np.nan), axis=0, initial=-np.inf) > np.nanmin(
+        np.where(np.isfinite(part), part, np.nan), axis=0, initial=np.inf
+    )
+    if lively.any():
+        done[:, lively] = PowerTransformer().fit(part[:, lively]).transform(x[:, lively])
+    return done
+
+
 class WormHomogenizer(TransformerMixin, BaseEstimator):
     """Recordings of any laboratory -> recordings on one order of neurons, one time step, one unit.
 
@@ -69,9 +86,9 @@ class WormHomogenizer(TransformerMixin, BaseEstimator):
     dt : float, default 1/3
         Time step in seconds. Below the recording's own step traces are interpolated, above it they are averaged over the step, half of
         which lies ahead.
-    normalize : {"zscore", "robust", "causal", "none"}
-        Per neuron and recording: mean and SD, or median and MAD, of the whole recording (which tells a forecaster about the future) or of
-        its first `normalize_until` seconds; or mean and SD of the past.
+    normalize : {"zscore", "robust", "causal", "power", "none"}
+        Per neuron and recording: mean and SD, median and MAD, or the power transform of Yeo and Johnson, of the whole recording (which
+        tells a forecaster about the future) or of its first `normalize_until` seconds; or mean and SD of the past.
     smooth : {None, "moving_average", "gaussian", "exponential"}
         Adds the streams `smooth_calcium` and `smooth_residual`, smoothed over past samples at the recording's own rate.
     interpolate : {"linear", "pchip"}
@@ -85,6 +102,8 @@ class WormHomogenizer(TransformerMixin, BaseEstimator):
         Seconds from the start of the recording.
     random_state : int, default 0
         For "random_slot" only.
+    keep_original : bool, default False
+        Adds the same streams at the recording's own times, irregular, as `original_calcium` and so on.
 
     Attributes
     ----------
@@ -119,6 +138,7 @@ class WormHomogenizer(TransformerMixin, BaseEstimator):
         min_named: int = 1,
         normalize_until: float | None = None,
         random_state: int = 0,
+        keep_original: bool = False,
     ) -> None:
         self.dt = dt
         self.normalize = normalize
@@ -129,6 +149,7 @@ class WormHomogenizer(TransformerMixin, BaseEstimator):
         self.min_named = min_named
         self.normalize_until = normalize_until
         self.random_state = random_state
+        self.keep_original = keep_original
 
     def fit(self, X: Any, y: Any = None) -> WormHomogenizer:
         """Read the labels of recordings and report what becomes of every trace.
@@ -155,6 +176,13 @@ class WormHomogenizer(TransformerMixin, BaseEstimator):
                 self.dropped_.append(worm)
         self.report_ = pd.DataFrame(rows, columns=["dataset", "worm", "trace", "label", "neuron", "reason"])
         self.order_ = neuron_order()
+        flat = [row for row in rows if row["reason"] == FLAT]
+        if flat:
+            warnings.warn(
+                f"{len(flat)} trace(s) never change and count as not identified, first {flat[0]['label'] or 'one without a name'} of worm "
+                f"{flat[0]['worm']}.",
+                stacklevel=2,
+            )
         return self
 
     def transform(self, X: Any) -> list[Recording]:
@@ -227,6 +255,11 @@ class WormHomogenizer(TransformerMixin, BaseEstimator):
             "reasons": _counts(cleaned),
             "normalize": self.normalize,
         }
+        if self.keep_original:
+            streams |= {
+                f"original_{name}": self._original(signal[:, chosen], times, columns, is_named)
+                for name, signal in signals.items()
+            }
         order = ["calcium", *[name for name in streams if name != "calcium"]]
         return recording.copy(streams={name: streams[name] for name in order}, info={**recording.info, **facts})
 
@@ -240,6 +273,21 @@ class WormHomogenizer(TransformerMixin, BaseEstimator):
             )
         drawn = np.random.default_rng([self.random_state, number]).choice(free, len(others), replace=False)
         return np.r_[named, others], np.r_[columns, drawn], np.zeros(0, dtype=np.int64)
+
+    def _original(self, values: ndarray, times: ndarray, columns: ndarray, is_named: ndarray) -> xr.DataArray:
+        names = neuron_order()
+        data = np.zeros((len(values), len(names)), dtype=np.float32)
+        mask = np.zeros(data.shape, dtype=bool)
+        valid = np.isfinite(values)
+        data[:, columns], mask[:, columns] = np.where(valid, values, 0.0), valid
+        stream = irregular_stream(times, data, unit="1", modality="calcium").rename(dim_1="channel")
+        measured = mask.any(axis=0)
+        return stream.assign_coords(
+            channel=("channel", np.array(names, dtype=object)),
+            mask=(("time", "channel"), mask),
+            named=("channel", is_named & measured),
+            measured=("channel", measured),
+        )
 
     def _stream(self, values: ndarray, valid: ndarray, columns: ndarray, is_named: ndarray) -> xr.DataArray:
         names = neuron_order()
@@ -279,8 +327,13 @@ def _labels(stream: xr.DataArray) -> tuple[list[str], list[CleanLabel]]:
     raw = [str(label) for label in stream["label" if "label" in stream.coords else "channel"].values]
     values = np.asarray(stream.values)
     cleaned = clean_labels(raw, len(raw))
-    there = np.isfinite(values).sum(axis=0) >= 2
-    return raw, [entry if ok else CleanLabel("", "no samples") for entry, ok in zip(cleaned, there, strict=True)]
+    seen = np.isfinite(values)
+    there = seen.sum(axis=0) >= 2
+    flat = np.where(seen, values, -np.inf).max(axis=0) <= np.where(seen, values, np.inf).min(axis=0)
+    return raw, [
+        CleanLabel("", "no samples") if not ok else CleanLabel("", FLAT) if same else entry
+        for entry, ok, same in zip(cleaned, there, flat, strict=True)
+    ]
 
 
 def _joined(x: ndarray, times: ndarray) -> ndarray:
