@@ -48,6 +48,10 @@ class Point(NamedTuple):
             "pn,pn->n", self.intercepts, other.intercepts
         )
 
+    def masked(self, free: ndarray | None) -> Point:
+        """The same with coefficients that are not `free` set to zero."""
+        return self if free is None else Point(self.coefficients * free, self.intercepts)
+
     def plus(self, step: ndarray, direction: Point) -> Point:
         """This point moved by `step` (neuron,) along a direction."""
         return Point(
@@ -76,7 +80,10 @@ class Solution(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What is maximised: the weighted log-likelihood less half of `ridge` times the squared distance of coefficients from `centre`."""
+    """What is maximised: the weighted log-likelihood less half of `ridge` times the squared distance of coefficients from `centre`.
+
+    Coefficients that are not `free` (neuron, feature) stay where they start; None: all are.
+    """
 
     design: ndarray
     responses: ndarray
@@ -87,6 +94,7 @@ class Problem(NamedTuple):
     dispersion: ndarray
     ridge: ndarray
     centre: Any
+    free: ndarray | None = None
 
     def chunks(self, part: Part) -> Iterator[tuple[slice, Any]]:
         """Stretches of the part's rows, and their indices in the design."""
@@ -205,12 +213,20 @@ class Scaled(NamedTuple):
 
 
 def newton_step(
-    problem: Problem, found: Evaluation, gradient: Point, value: ndarray, preconditioner: Preconditioner, most: int
+    problem: Problem,
+    found: Evaluation,
+    gradient: Point,
+    value: ndarray,
+    preconditioner: Preconditioner,
+    most: int,
+    columns: Any,
 ) -> tuple[Point, ndarray]:
-    """Direction of every neuron by preconditioned conjugate gradients, and the product of the gradient with it."""
+    """Direction of the neurons `columns` by preconditioned conjugate gradients, and the product of the gradient with it."""
+    free = None if problem.free is None else problem.free[columns]
     scaled = preconditioner.scaled(found.slopes, len(gradient.intercepts))
-    residual, direction = gradient, Point(np.zeros_like(gradient.coefficients), np.zeros_like(gradient.intercepts))
-    solved = scaled.solve(residual)
+    residual = gradient.masked(free)
+    direction = Point(np.zeros_like(gradient.coefficients), np.zeros_like(gradient.intercepts))
+    solved = scaled.solve(residual).masked(free)
     size = residual.dot(solved)
     forcing = np.clip(np.sqrt(np.maximum(size, 0) / (1 + np.abs(value))), 1e-6, 0.1)
     goal, along = forcing**2 * size, solved
@@ -218,14 +234,25 @@ def newton_step(
         open_ = (size > goal) & (size > 0)
         if not open_.any():
             break
-        product = problem.times(found.information, along)
+        product = problem.times(found.information, along).masked(free)
         curvature = along.dot(product)
         step = np.where(open_ & (curvature > 0), size / np.where(curvature > 0, curvature, 1.0), 0.0)
         direction, residual = direction.plus(step, along), residual.plus(-step, product)
-        solved = scaled.solve(residual)
+        solved = scaled.solve(residual).masked(free)
         before, size = size, residual.dot(solved)
         along = solved.plus(np.where(open_, size / np.where(before > 0, before, 1.0), 0.0), along)
     return direction, gradient.dot(direction)
+
+
+def propose(problem: Problem, start: Point, max_products: int) -> Point:
+    """Where one whole step of Newton's method leads; whether the objective rises there is for the caller to find out."""
+    every: Any = slice(None)
+    found = problem.evaluate(start, every)
+    penalty, pull = problem.penalty(start, every)
+    gradient = Point(found.gradient.coefficients - pull, found.gradient.intercepts)
+    value = found.log_likelihood - penalty
+    direction, _ = newton_step(problem, found, gradient, value, Preconditioner(problem), max_products, every)
+    return start.plus(np.ones(len(value)), direction)
 
 
 def maximise(problem: Problem, start: Point, *, max_iter: int, tol: float, max_products: int | None = None) -> Solution:
@@ -259,7 +286,7 @@ def maximise(problem: Problem, start: Point, *, max_iter: int, tol: float, max_p
             log_likelihood[active], gradient.of(active), slopes[:, active],
             information if all_active else [part[:, active] for part in information],
         )  # fmt: skip
-        direction, gain = newton_step(problem, here, here.gradient, objective[active], preconditioner, most)
+        direction, gain = newton_step(problem, here, here.gradient, objective[active], preconditioner, most, active)
         last = 0.5 * gain <= tol * (1 + np.abs(objective[active]))
         moved, step = np.zeros(len(active), dtype=bool), np.ones(len(active))
         for _ in range(HALVINGS):
