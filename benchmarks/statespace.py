@@ -7,6 +7,9 @@ the discriminative one finds from the regression that is exact for the same sequ
 dynamax's by XLA) comes before. hmmlearn has two implementations, on rescaled probabilities and on logarithms (which also sums in
 logarithms and agrees to 1e-6, all else to 1e-8); the faster one counts, by the steps that its own `fit` takes. pykalman is timed on a
 shorter stretch of the same sequence, its time a step being constant.
+
+Memory is measured without a peer, in a process of its own: of half, once and twice as many steps. It is linear in time if a
+step takes no more of it in the longest sequence than in the shortest.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from neuropil.stats.discriminative import discriminative_kalman_filter
 from neuropil.stats.kalman import LinearGaussian
 
 SEED, N_CHANNELS, STEPS_OF_PYKALMAN = 7, 10, 5000
+RECURSIONS, LINEAR = ("forward-backward", "Kalman filter", "discriminative Kalman filter"), 1.1
 INSTALL = "pip install -r benchmarks/requirements.txt"
 Result = tuple[float, np.ndarray, np.ndarray]
 
@@ -217,11 +221,38 @@ def _filters(n_states: int, settings: Settings) -> list[Row]:
     return [against(title, mine, peer, "ms", "pykalman", at_most=0.1, note=note) for title, mine in medians.items()]
 
 
+def _memory(settings: Settings) -> list[Row]:
+    """Peak memory of twice the steps, and whether a step takes as much of it in shorter sequences."""
+    lengths = [settings.n_steps // 2, settings.n_steps, 2 * settings.n_steps]
+    titles = {name: f"memory of the {name}, {lengths[-1]:,} steps of 5 states" for name in RECURSIONS}
+    if not measure.can_measure_memory():
+        return [skipped(title, "peak memory of a process is measured on Linux only") for title in titles.values()]
+    found = measure.in_process("benchmarks.statespace_memory", *map(str, lengths))
+    return [_linear(title, lengths, found[name]) for name, title in titles.items()]
+
+
+def _linear(title: str, lengths: list[int], grown: list[float]) -> Row:
+    if not all(grown):
+        return skipped(title, "the sequences are too short for the process to grow; give more steps")
+    ratio = (grown[-1] / lengths[-1]) / (grown[0] / lengths[0])
+    listed = ", ".join(f"{n:,}: {size / 1e6:.1f} MB" for n, size in zip(lengths, grown, strict=True))
+    return Row(
+        title,
+        grown[-1] / 1e6,
+        "MB",
+        ratio=ratio,
+        goal=f"≤ {LINEAR:g} × a step of {lengths[0]:,}",
+        met=ratio <= LINEAR,
+        note=f"growth of the process to its peak, results included, by steps: {listed}",
+    )
+
+
 def run(settings: Settings) -> list[Row]:
-    """Rows on hidden Markov models and Kalman filters."""
+    """Rows on hidden Markov models and Kalman filters, their time and their memory."""
     from threadpoolctl import threadpool_limits
 
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
     with threadpool_limits(1):
         rows = [row for n_states in (5, 50) for row in _forward_backward(n_states, settings)]
-        return rows + [row for n_states in (2, 10) for row in _filters(n_states, settings)]
+        rows += [row for n_states in (2, 10) for row in _filters(n_states, settings)]
+        return rows + _memory(settings)

@@ -126,7 +126,17 @@ def test_state_space_rows(tiny):
     measured = statespace.run(replace(tiny, n_steps=50))
     assert all(map(well_formed, measured))
     filters = ["Kalman filter", "discriminative Kalman filter"] * 2
-    assert [row.name.split(",")[0] for row in measured] == ["forward-backward"] * 2 + filters
+    memory = [f"memory of the {name}" for name in ("forward-backward", "Kalman filter", "discriminative Kalman filter")]
+    assert [row.name.split(",")[0] for row in measured] == ["forward-backward"] * 2 + filters + memory
+
+
+def test_memory_is_linear_if_a_step_takes_as_much_in_longer_sequences():
+    linear, quadratic, none = (
+        statespace._linear("m", [10, 20], grown) for grown in ([5e6, 1e7], [1e6, 4e6], [0.0, 1e6])
+    )
+    assert (linear.ours, linear.ratio, linear.met) == (10.0, 1.0, True)
+    assert (quadratic.ratio, quadratic.met) == (2.0, False)
+    assert none.ours is None
 
 
 def test_peers_with_other_results_are_refused():

@@ -138,6 +138,22 @@ def test_says_when_filtering_makes_things_worse():
     assert pushed.held_out_errors_["filtered"] == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-12)
 
 
+def test_the_best_correction_is_that_of_the_least_error_on_held_out_bins():
+    few, slow = population(decay=0.95)
+    chosen = DiscriminativeKalmanFilter(correction="best", random_state=0).fit(few, slow, GROUPS)
+    with pytest.warns(UserWarning, match="Filtering makes the error"):
+        errors = {
+            name: DiscriminativeKalmanFilter(correction=name, random_state=0)
+            .fit(few, slow, GROUPS)
+            .held_out_errors_["filtered"]
+            for name in ("clip", "additive", "robust")
+        }
+    assert chosen.correction_ == min(errors, key=errors.get) != "clip"
+    assert chosen.held_out_errors_["filtered"] == min(errors.values())
+    plain = DiscriminativeKalmanFilter(correction=chosen.correction_, random_state=0).fit(few, slow, GROUPS)
+    np.testing.assert_array_equal(plain.predict(few[:50]), chosen.predict(few[:50]))
+
+
 def test_filters_what_its_parts_say():
     decoder = DiscriminativeKalmanFilter(correction="additive", random_state=0).fit(X, Z)
     f, Q = decoder.regressor_.predict(X[:60]), decoder.covariance_.predict(X[:60])

@@ -33,6 +33,7 @@ from neuropil.stats.discriminative import CORRECTIONS, discriminative_kalman_fil
 __all__ = ["DiscriminativeKalmanFilter", "FilterState", "KalmanFilterDecoder", "discriminative_kalman_filter"]
 
 COVARIANCES = ("nw", "constant")
+BEST = "best"
 WORSE = 1.1  # ratio of errors from which `fit` warns
 
 
@@ -45,8 +46,9 @@ class DiscriminativeKalmanFilter(StateDecoder):
         Mean of the state: Nadaraya-Watson average, a Gaussian process a state, a network with ten hidden units, or any other.
     covariance : {"nw", "constant"}
         Covariance of its errors: averaged over similar activity, or one for all.
-    correction : {"clip", "additive", "robust"}
-        What happens where a regression is less certain than the prior; see `discriminative_kalman_filter`.
+    correction : {"clip", "additive", "robust", "best"}
+        What happens where a regression is less certain than the prior; see `discriminative_kalman_filter`. "best" takes the one that errs
+        least on the held-out bins.
     lag : int, default 0
         Bins by which activity precedes the state that it tells of.
     validation_fraction : float, default 0.3
@@ -66,6 +68,8 @@ class DiscriminativeKalmanFilter(StateDecoder):
     covariance_ : estimator
     bandwidths_ : dict
         Of the kernel averages in use, "mean" and "covariance".
+    correction_ : str
+        The one in use.
     n_clipped_ : int
         Held-out bins where the regression was less certain than the prior in some direction.
     held_out_errors_ : dict
@@ -75,8 +79,8 @@ class DiscriminativeKalmanFilter(StateDecoder):
     -----
     Where the corrected covariance equals the prior's in a direction, an observation adds to the mean and nothing to the certainty. That is
     right if the regression then says the mean of the prior; one that is uncertain and says something else pushes the mean on and on. From
-    few data, or features that tell little, "robust" errs less; `fit` warns if filtering makes
-    the error on held-out bins larger by a tenth or more.
+    few data, or features that tell little, "additive" or "robust" err less, and "best" finds out; `fit` warns if filtering makes the error
+    on held-out bins larger by a tenth or more.
 
     References
     ----------
@@ -115,7 +119,7 @@ class DiscriminativeKalmanFilter(StateDecoder):
         """Fit dynamics, regression and covariance of its errors; parameters as in `StateDecoder.fit`."""
         for name, value, known in (
             ("covariance", self.covariance, COVARIANCES),
-            ("correction", self.correction, tuple(CORRECTIONS)),
+            ("correction", self.correction, (*CORRECTIONS, BEST)),
         ):
             if value not in known:
                 raise UsageError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}.")
@@ -162,8 +166,14 @@ class DiscriminativeKalmanFilter(StateDecoder):
         observed = np.concatenate(X)[seen]
         excess = np.linalg.eigvalsh(inverse @ self.covariance_.predict(observed) @ inverse.T)[:, -1]
         self.n_clipped_ = int((excess > 1).sum())
-        filtered, alone = np.concatenate(self._filter(X)[0])[seen], self._means(observed)
-        Z = Z[seen]
+        Z, alone = Z[seen], self._means(observed)
+        self.correction_ = self.correction
+        if self.correction == BEST:
+            errors = {}
+            for self.correction_ in CORRECTIONS:
+                errors[self.correction_] = float(np.mean((np.concatenate(self._filter(X)[0])[seen] - Z) ** 2))
+            self.correction_ = min(errors, key=lambda name: errors[name])
+        filtered = np.concatenate(self._filter(X)[0])[seen]
         self.held_out_errors_ = {
             name: float(np.sqrt(np.mean((means - Z) ** 2)))
             for name, means in (("filtered", filtered), ("regression", alone))
@@ -172,7 +182,7 @@ class DiscriminativeKalmanFilter(StateDecoder):
             warnings.warn(
                 f"Filtering makes the error on held-out bins larger, {self.held_out_errors_['filtered']:.3g} instead of "
                 f"{self.held_out_errors_['regression']:.3g} of the regression by itself, which was less certain than the prior at "
-                f"{self.n_clipped_} of {len(Z)} bins; give more data, or try correction='robust'.",
+                f"{self.n_clipped_} of {len(Z)} bins; give more data, or try correction='best'.",
                 stacklevel=5,
             )
 
@@ -191,7 +201,7 @@ class DiscriminativeKalmanFilter(StateDecoder):
         regressed = [self._regressed(trial) for trial in features]
         found = discriminative_kalman_filter(
             [f for f, _ in regressed], [Q for _, Q in regressed], self.transition_, self.transition_cov_, self.state_cov_,
-            self.correction, initial=initial,
+            self.correction_, initial=initial,
         )  # fmt: skip
         return found.means, found.covariances
 
