@@ -45,7 +45,7 @@ from neuropil.stats.fourier_gp import fourier_basis, left_out
 from neuropil.streams import is_regular
 from neuropil.structure import StructureModel
 
-LAPTOP = {
+LAPTOP: dict[str, Any] = {
     "hidden": (256, 128, 64),
     "lengthscale": 15.0,
     "lr": (1e-3, 1e-3, 5e-3),
