@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -415,10 +415,10 @@ class MMGPVAE(StructureModel):
         if neural is None and behaviour is None:
             raise UsageError("Expected neural data, behaviour, or both; got neither.")
         self._check_presence(neural is not None, behaviour is not None, fitting)
-        kind = "counts" if self.neural_likelihood == "poisson" else "traces"
+        kind: Literal["counts", "traces"] = "counts" if self.neural_likelihood == "poisson" else "traces"
         if neural is not None:
             names = None if fitting else self.unit_names_
-            neural = self._read(neural, fitting=fitting, kind=kind)  # type: ignore[arg-type]
+            neural = self._read(neural, fitting=fitting, kind=kind)
             if names and _has_names(Y) and neural.names != names:
                 raise DataError(
                     f"{type(self).__name__} was fitted on the units {', '.join(names[:3])} ..., these are "
