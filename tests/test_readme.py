@@ -31,7 +31,7 @@ def test_the_example_runs(text, tmp_path, monkeypatch, capsys):
 def test_the_guide_runs_from_top_to_bottom(tmp_path, monkeypatch):
     guide = README.parent / "docs" / "guide.md"
     blocks = re.findall(r"```python\n(.*?)```", guide.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(blocks) == 9
+    assert len(blocks) == 10
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     for block in blocks:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 import typer
 
-from neuropil.cli import catalog, clean, data, evidence, explain, models, translate, worm
+from neuropil.cli import catalog, clean, compare, data, evidence, explain, fitting, translate, worm
 from neuropil.cli.output import fail
 from neuropil.errors import NeuropilError
 
@@ -44,12 +45,22 @@ def root(
     """Neural activity in one labelled container; published systems fit, predict, stream and are compared on it."""
 
 
-for group in (catalog, data, models, explain, clean, translate, worm, evidence):
+for group in (catalog, data, compare, fitting, explain, clean, translate, worm, evidence):
     group.register(app)
+
+
+def _sentence(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning as a person wants to read it: what is meant for users comes without the place in the code."""
+    if issubclass(category, UserWarning):
+        return f"neuropil: {' '.join(str(message).split())}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
 
 
 def main() -> None:
     """Run the command line; errors from bad input become one sentence and exit code 2."""
+    warnings.formatwarning = _sentence
     try:
         app()
     except KeyboardInterrupt:

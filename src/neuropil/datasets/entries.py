@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
+from neuropil.datasets import simulated_activity
 from neuropil.datasets.emotion import load_deap, load_dreamer, load_seed
 from neuropil.datasets.registry import DatasetInfo, Loader
 from neuropil.datasets.shipped import load_shipped
 from neuropil.datasets.simulated import load_eeg_bold, load_emotion, load_motor_imagery
+from neuropil.datasets.spiking_entries import ENTRIES as SPIKING
 
 ARCHIVE = (
     "Data set of the BCI competitions in the training/test form of the UEA multivariate time series archive, as distributed "
@@ -255,4 +257,6 @@ ENTRIES: tuple[tuple[DatasetInfo, Loader], ...] = (
     (DEAP, load_deap),
     (DREAMER, load_dreamer),
     (SEED, load_seed),
+    *SPIKING,
+    *simulated_activity.ENTRIES,
 )

@@ -56,7 +56,10 @@ def drawn(panel: Panel, *, titled: bool = True) -> Any:
 
 def page(title: str, lead: str, findings: Findings) -> str:
     """All pictures of what a model found, and its numbers, as one HTML page that needs no network and runs no script."""
-    numbers = (f"<tr><th>{escape(str(k))}</th><td>{escape(_plain(v))}</td></tr>" for k, v in findings.summary.items())
+    numbers = (
+        f"<tr><th>{escape(str(k).replace('_', ' '))}</th><td>{escape(_plain(v))}</td></tr>"
+        for k, v in findings.summary.items()
+    )
     pictures = "".join(_section(panel) for panel in findings.panels.values())
     return document(title, lead, f"<table>{''.join(numbers)}</table>{pictures}")
 
@@ -201,7 +204,14 @@ def _(panel: TransitionGraph, figure: Any) -> None:
         if n <= 6 or share > 0.5:
             axis.text(*(middle + 0.12 * side), f"{away[a, b]:.2f}", fontsize=7.5, ha="center", va="center", color=INK)
     for k, place in enumerate(places):
-        axis.scatter(*place, s=1100, color=COLOURS[k % len(COLOURS)], zorder=3, edgecolor="white", linewidth=1.5)
+        axis.scatter(
+            *place,
+            s=1100 if len(names[k]) < 4 else 1800,
+            color=COLOURS[k % len(COLOURS)],
+            zorder=3,
+            edgecolor="white",
+            linewidth=1.5,
+        )
         axis.text(
             *place,
             f"{names[k]}\n{transition[k, k]:.2f}",
