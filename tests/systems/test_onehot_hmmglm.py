@@ -36,7 +36,7 @@ def gaussian(population):
 
 @pytest.fixture(scope="module")
 def onehot(population):
-    model = SwitchingGLM(2, link="logistic", n_init=3, max_iter=40, random_state=0)
+    model = SwitchingGLM(2, link="logistic", n_init=3, class_iter=20, random_state=0)
     return model.fit(population.counts)
 
 
@@ -219,7 +219,7 @@ def test_a_state_permutation_changes_nothing_but_names(gaussian, population):
     np.testing.assert_array_equal(1 - turned.predict(population.counts), gaussian.predict(population.counts))
 
 
-def test_seeds_and_processes_do_not_matter(population):
+def test_the_same_seed_gives_the_same_fit(population):
     counts = population.counts[:2]
     options = {"prior": "gaussian", "link": "logistic", "n_init": 2, "max_iter": 60, "tol": 1e-4, "random_state": 5}
     first, second = (SwitchingGLM(2, **options).fit(counts) for _ in range(2))
@@ -257,13 +257,15 @@ def test_sample_has_the_models_rates_and_transitions(gaussian, population):
 def test_findings(onehot, gaussian, population):
     for model in (onehot, gaussian):
         found = model.findings(population.counts)
-        assert found.summary["bins"] == 2400
-        assert found.tables["states"]["occupancy"].sum() == pytest.approx(1)
-        assert len(found.tables["couplings"]) == 72
+        assert found.summary["n_bins"] == len(found.tables["states"]) == 2400
+        np.testing.assert_allclose(found.tables["states"][["p_0", "p_1"]].sum(axis=1), 1, atol=1e-9)
+        assert (found.tables["states"]["state"] == np.ravel(model.predict(population.counts))).all()
+        assert found.tables["occupancy"]["occupancy"].sum() == pytest.approx(1)
+        assert len(found.tables["connectivity"]) == 72
         assert len(found.tables["filters"]) == 360
-        row = found.tables["couplings"].query("state == 1 and post == 'unit002' and pre == 'unit004'")
+        row = found.tables["connectivity"].query("state == 1 and post == 'unit002' and pre == 'unit004'")
         assert row["weight"].item() == model.weights_[1, 2, 4]
-        assert {"raster", "transition", "couplings_0", "couplings_1", "filters", "objective"} <= set(found.panels)
+        assert {"raster", "transition", "connectivity_0", "connectivity_1", "filters", "objective"} <= set(found.panels)
         assert sorted(found.panels["raster"].order) == list(range(6))
 
 
@@ -306,3 +308,21 @@ def test_bad_arguments_are_refused_in_a_sentence(population, arguments, message)
 def test_a_fit_that_stops_early_says_so(population):
     with pytest.warns(ConvergenceWarning, match="has not converged in 2 rounds"):
         SwitchingGLM(2, prior=None, link="logistic", n_init=1, max_iter=2, random_state=0).fit(population.counts[:2])
+
+
+def test_states_may_have_rates_and_no_couplings(population):
+    """Without features the model is a Poisson hidden Markov model, whose M step has a closed form."""
+    counts = population.counts.reshape(-1, 6).astype(float)
+    sequences = fitting.Sequences(np.empty((2400, 0)), counts, [300] * 8, np.zeros(2400), 0, None)
+    posterior = np.random.default_rng(0).dirichlet(np.ones(2), 2400)
+    problem = fitting.weighted_problem(sequences, posterior, "exp", np.zeros(0), np.zeros((2, 6, 0)))
+    start = fitting.Point(np.zeros((2, 6, 0)), np.zeros((2, 6)))
+    found = fitting.maximise(problem, start, max_iter=50, tol=1e-12).point
+    expected = posterior.T @ counts / posterior.sum(axis=0)[:, None]
+    np.testing.assert_allclose(np.exp(found.intercepts), expected, rtol=1e-6)
+
+
+def test_a_neuron_may_be_silent_in_held_out_data(gaussian, population):
+    counts = population.counts[0].copy()
+    counts[:, 2] = 0
+    assert np.isfinite(gaussian.score(counts))

@@ -44,26 +44,34 @@ def communities_of(weights: Float[ndarray, "state post pre"]) -> Int[ndarray, " 
     return grouping.fit_predict(affinity).astype(np.int64)
 
 
-def describe(model: Any, activity: Activity, paths: list[Int[ndarray, " _"]], score: float) -> Findings:
-    """Findings of a fitted `SwitchingGLM` on decoded sequences."""
+def describe(
+    model: Any,
+    activity: Activity,
+    paths: list[Int[ndarray, " _"]],
+    probabilities: list[Float[ndarray, "_ state"]],
+    score: float,
+) -> Findings:
+    """Findings of a fitted `SwitchingGLM` on decoded sequences: most likely paths, and probabilities of every state and bin."""
     names, states = model.unit_names_, np.concatenate(paths)
     labels = [f"state {s}" for s in range(model.n_states)]
     occupancy = np.bincount(states, minlength=model.n_states) / len(states)
     moves = sum(int((np.diff(path) != 0).sum()) for path in paths)
     communities = communities_of(model.weights_)
     summary: dict[str, Any] = {
-        "states": model.n_states,
-        "neurons": len(names),
-        "sequences": len(paths),
-        "bins": len(states),
-        "log-likelihood per bin (nats)": score,
-        "changes of state": moves,
+        "n_states": model.n_states,
+        "n_neurons": len(names),
+        "n_sequences": len(paths),
+        "n_bins": len(states),
+        "log_likelihood_per_bin": score,
+        "n_changes_of_state": moves,
+        "restart_scores": model.restart_scores_.tolist(),
         "converged": bool(model.converged_),
     }
     tables = {
-        "states": _states_table(model, occupancy, labels),
-        "transition": pd.DataFrame(model.transition_, index=labels, columns=labels),
-        "couplings": _couplings_table(model, names),
+        "states": _states_table(activity, paths, probabilities),
+        "occupancy": _occupancy_table(model, occupancy, labels),
+        "transition": pd.DataFrame(model.transition_, index=pd.Index(labels, name="from"), columns=labels),
+        "connectivity": _connectivity_table(model, names),
         "filters": _filters_table(model, names),
     }
     order = np.argsort(communities, kind="stable")
@@ -81,7 +89,7 @@ def describe(model: Any, activity: Activity, paths: list[Int[ndarray, " _"]], sc
         "transition": TransitionGraph("Moves between states", model.transition_, labels),
     }
     for s, label in enumerate(labels):
-        panels[f"couplings_{s}"] = Connectivity(f"Couplings in {label}", model.weights_[s], names, communities)
+        panels[f"connectivity_{s}"] = Connectivity(f"Couplings in {label}", model.weights_[s], names, communities)
     if model.prior == "onehot":
         panels["prior"] = Connectivity(
             "Probability of a connection that all states share",
@@ -97,14 +105,27 @@ def describe(model: Any, activity: Activity, paths: list[Int[ndarray, " _"]], sc
     return Findings(summary, tables, panels)
 
 
-def _states_table(model: Any, occupancy: ndarray, labels: list[str]) -> pd.DataFrame:
+def _states_table(activity: Activity, paths: list[ndarray], probabilities: list[ndarray]) -> pd.DataFrame:
+    """One row a bin; its time is that of its beginning, in s, or its number where the rate is not known."""
+    step = 1 / activity.sfreq if activity.sfreq else 1.0
+    times = [start + step * np.arange(len(path)) for start, path in zip(activity.starts, paths, strict=True)]
+    posterior = np.concatenate(list(probabilities))
+    columns = {
+        "sequence": np.repeat(np.arange(len(paths)), activity.lengths),
+        "time": np.concatenate(times),
+        "state": np.concatenate(paths),
+    }
+    return pd.DataFrame(columns | {f"p_{s}": posterior[:, s] for s in range(posterior.shape[1])})
+
+
+def _occupancy_table(model: Any, occupancy: ndarray, labels: list[str]) -> pd.DataFrame:
     stay = np.diag(model.transition_)
     with np.errstate(divide="ignore"):
         dwell = 1 / (1 - stay)
-    return pd.DataFrame({"occupancy": occupancy, "mean_dwell_bins": dwell}, index=labels)
+    return pd.DataFrame({"occupancy": occupancy, "mean_dwell_bins": dwell}, index=pd.Index(labels, name="state"))
 
 
-def _couplings_table(model: Any, names: tuple[str, ...]) -> pd.DataFrame:
+def _connectivity_table(model: Any, names: tuple[str, ...]) -> pd.DataFrame:
     n_states, n, _ = model.weights_.shape
     state, post, pre = (axis.ravel() for axis in np.indices((n_states, n, n)))
     table = pd.DataFrame(

@@ -27,7 +27,7 @@ from neuropil.stats.glm_solver import Part, Point, Problem, maximise, propose
 
 NEGLIGIBLE = 1e-12
 MAX_PRODUCTS = 8
-LEAST_STRENGTH, LEAST_LOG_CLASS = 0.3, -20.0
+LEAST_STRENGTH, LEAST_WEIGHT, LEAST_LOG_CLASS = 0.3, 0.4, -20.0
 
 
 class Sequences(NamedTuple):
@@ -254,9 +254,10 @@ def fit_classes(
 ) -> tuple[Parameters, Classes, list[float]]:
     """Expectation maximisation under the one-hot prior, from couplings fitted without it.
 
-    Every round takes one E step with the expected couplings, then `inner_steps` steps of Adam on couplings made from a fresh sample of
-    relaxed classes each. These steps are noisy and climb another function than the recorded objective, which is the log-likelihood under
-    the expected couplings plus `class_log_prior`: it may fall, and comparing it between models says nothing.
+    Connections start as absent where the fitted weight is below 0.4: one that starts with a sign hardly ever loses it, since a small
+    strength does as well. Every round takes one E step with the expected couplings, then `inner_steps` steps of Adam on couplings made
+    from a fresh sample of relaxed classes each. These steps are noisy and climb another function than the recorded objective, which is
+    the log-likelihood under the expected couplings plus `class_log_prior`: it may fall, and comparing it between models says nothing.
 
     Returns
     -------
@@ -265,7 +266,7 @@ def fit_classes(
     """
     n_coupling = sequences.n_coupling
     weights = start.coefficients[..., :n_coupling]
-    logits = torch.tensor(np.stack([-4 * weights, 1 - 4 * np.abs(weights), 4 * weights], axis=-1))
+    logits = torch.tensor(np.stack([-4 * weights, 8 * LEAST_WEIGHT - 4 * np.abs(weights), 4 * weights], axis=-1))
     prior_logits = logits.softmax(-1).mean(dim=0).log()
     raw = torch.tensor(np.log(np.expm1(np.maximum(np.abs(weights), LEAST_STRENGTH))))
     own = torch.tensor(start.coefficients[..., n_coupling:])

@@ -225,7 +225,7 @@ def _drawn(
     single: ndarray,
 ) -> SwitchingPopulation:
     n_states, n_neurons = weights.shape[:2]
-    bias: ndarray = 0.1 * (rng.random(n_neurons) - 0.5)
+    bias = 0.1 * (rng.random((n_neurons,)) - 0.5)
     basis = exponential_basis(n_lags)
     states = chains.simulate(np.full(n_states, 1 / n_states), transition, n_sequences, n_times, rng)
     counts, rates = sample_spike_trains(

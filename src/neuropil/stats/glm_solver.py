@@ -157,7 +157,7 @@ class Preconditioner:
     """The information as it were if a neuron's did not change from row to row within a part."""
 
     def __init__(self, problem: Problem) -> None:
-        self.ridge = float(np.mean(problem.ridge))
+        self.ridge = float(np.mean(problem.ridge)) if problem.ridge.size else 0.0
         self.levels, self.vectors, self.sums, self.totals = [], [], [], []
         n_features = problem.design.shape[1]
         for part in problem.parts:
