@@ -3,7 +3,6 @@
 import warnings
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from torch.distributions import MultivariateNormal, Normal, Poisson, kl_divergence
@@ -11,7 +10,14 @@ from torch.distributions import MultivariateNormal, Normal, Poisson, kl_divergen
 from neuropil.errors import DataError, UsageError
 from neuropil.latent import mm_gpvae
 from neuropil.latent.mm_gpvae import MMGPVAE
-from neuropil.latent.mm_gpvae_networks import FourierPrior, IndependentPrior, MMGPVAENetwork, Posterior, TimePrior
+from neuropil.latent.mm_gpvae_networks import (
+    FourierPrior,
+    IndependentPrior,
+    MMGPVAENetwork,
+    Posterior,
+    TimePrior,
+    three_rates,
+)
 from neuropil.recording import Recording
 from neuropil.simulate.multimodal import simulate_multimodal
 from neuropil.streams import irregular_stream, regular_stream
@@ -228,7 +234,7 @@ def test_three_rates_and_three_norms(trials, images):
     model = MMGPVAE(**{**SMALL, "max_epochs": 1, "lr": (1e-3, 2e-3, 3e-3), "max_grad_norm": 0.5}).fit(
         trials.counts, images
     )
-    optimizer = model._optimizer(model.module_)
+    optimizer = three_rates(model.module_, model.lr, model.max_grad_norm)
     assert [group["lr"] for group in optimizer.param_groups] == [1e-3, 2e-3, 3e-3]
     assert sum(p.numel() for group in optimizer.param_groups for p in group["params"]) == model.n_parameters_
     decoder = sum(p.numel() for p in optimizer.param_groups[2]["params"])
@@ -397,7 +403,8 @@ def test_findings_show_paths_loadings_and_the_objective(by_experts, trials, imag
     np.testing.assert_array_equal(found.panels["loadings"].values, by_experts.loadings_)
     np.testing.assert_array_equal(found.panels["objective"].lines["training trials"], by_experts.objective_)
     assert list(found.tables["latents"].columns) == ["trial", "bin", "neurons alone 1", "shared 1", "behaviour alone 1"]
-    assert isinstance(found.tables["loadings"], pd.DataFrame)
+    assert list(found.tables["loadings"].columns) == ["unit", "neurons alone 1", "shared 1"]
+    assert found.tables["loadings"]["unit"].tolist() == list(by_experts.unit_names_)
     assert found.summary["latents, shared"] == 1
 
 

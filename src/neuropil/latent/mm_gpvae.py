@@ -20,18 +20,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy import ndarray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
 
 from neuropil import train
-from neuropil.activity import Activity, check_same_length, check_traces, read_activity
+from neuropil.activity import Activity, check_same_length, check_traces
 from neuropil.errors import DataError, UsageError
-from neuropil.findings import Curves, Findings, Heatmap, Trajectories
+from neuropil.findings import Findings
+from neuropil.latent.mm_gpvae_data import check_presence, check_together, has_names, read_modalities
+from neuropil.latent.mm_gpvae_findings import describe
 from neuropil.latent.mm_gpvae_networks import (
     NEURAL_HIDDEN,
     FourierPrior,
@@ -39,10 +39,9 @@ from neuropil.latent.mm_gpvae_networks import (
     MMGPVAENetwork,
     Prior,
     TimePrior,
+    three_rates,
 )
-from neuropil.recording import Recording
 from neuropil.stats.fourier_gp import fourier_basis, left_out
-from neuropil.streams import is_regular
 from neuropil.structure import StructureModel
 
 LAPTOP: dict[str, Any] = {
@@ -252,7 +251,7 @@ class MMGPVAE(StructureModel):
                 data,
                 max_epochs=self.max_epochs,
                 batch_size=self.batch_size,
-                make_optimizer=self._optimizer,
+                make_optimizer=lambda module: three_rates(module, self.lr, self.max_grad_norm),
                 seed=seed,
                 device=self.device,
                 progress=self.progress,
@@ -337,50 +336,7 @@ class MMGPVAE(StructureModel):
         X : Recording, or tuple of (Y, X) as for `fit`
         """
         Y, X = X if isinstance(X, tuple) else (X, None)
-        mean, sd = self.posterior(Y, X)
-        titles = {"neural": "neurons alone", "shared": "shared", "behaviour": "behaviour alone"}
-        groups = {
-            titles[name]: columns for name, columns in self.latent_groups_.items() if columns.stop > columns.start
-        }
-        names = [f"{title} {k + 1}" for title, columns in groups.items() for k in range(columns.stop - columns.start)]
-        low, high = mean - 1.96 * sd, mean + 1.96 * sd
-        panels: dict[str, Any] = {
-            "latents": Trajectories(
-                "Latents of the first trial",
-                {title: mean[0][:, columns] for title, columns in groups.items()},
-                {title: (low[0][:, columns], high[0][:, columns]) for title, columns in groups.items()},
-                sfreq=self.sfreq_,
-            ),
-            "objective": Curves(
-                "Evidence lower bound",
-                np.arange(1, len(self.objective_) + 1),
-                {"training trials": self.objective_},
-                "epoch",
-                "bound a trial",
-            ),
-        }
-        shape = mean.shape[:2]
-        trial, time = (axis.ravel() for axis in np.indices(shape))
-        columns = {name: mean[..., k].ravel() for k, name in enumerate(names)}
-        tables = {"latents": pd.DataFrame({"trial": trial, "bin": time, **columns})}
-        if self.n_units_:
-            mine = names[: self.loadings_.shape[1]]
-            tables["loadings"] = pd.DataFrame(self.loadings_, index=list(self.unit_names_), columns=mine)
-            panels["loadings"] = Heatmap(
-                "Loadings", self.loadings_, self.unit_names_, mine, "loading", xlabel="latent", ylabel="unit"
-            )
-        summary = {
-            "trials": shape[0],
-            "bins a trial": shape[1],
-            "units": self.n_units_,
-            "features of behaviour": self.n_features_,
-            **{f"latents, {title}": columns.stop - columns.start for title, columns in groups.items()},
-            "bound a trial in the last epoch": float(self.objective_[-1]),
-        }
-        if self.domain != "none":
-            lengths = zip(names, self.lengthscales_, strict=True)
-            summary |= {f"length-scale of {name}, bins": float(length) for name, length in lengths}
-        return Findings(summary, tables, panels)
+        return describe(self, *self.posterior(Y, X))
 
     def _check(self) -> None:
         for name, known in CHOICES.items():
@@ -411,15 +367,15 @@ class MMGPVAE(StructureModel):
         """Trials of both modalities, shape (n_trials, n_times, ...), checked; None for a missing one."""
         if not fitting:
             check_is_fitted(self)
-        neural, behaviour = self._activities(Y, X)
-        if neural is None and behaviour is None:
-            raise UsageError("Expected neural data, behaviour, or both; got neither.")
-        self._check_presence(neural is not None, behaviour is not None, fitting)
+        n_latents = (self.n_neural, self.n_shared, self.n_behaviour)
+        streams = (self.neural_stream, self.behaviour_stream)
+        neural, behaviour = read_modalities(Y, X, n_latents, streams, self.bin_width)
+        check_presence(neural is not None, behaviour is not None, n_latents, None if fitting else self.fusion)
         kind: Literal["counts", "traces"] = "counts" if self.neural_likelihood == "poisson" else "traces"
         if neural is not None:
             names = None if fitting else self.unit_names_
             neural = self._read(neural, fitting=fitting, kind=kind)
-            if names and _has_names(Y) and neural.names != names:
+            if names and has_names(Y) and neural.names != names:
                 raise DataError(
                     f"{type(self).__name__} was fitted on the units {', '.join(names[:3])} ..., these are "
                     f"{', '.join(neural.names[:3])} ...; bring the units into the order of the training data."
@@ -433,7 +389,7 @@ class MMGPVAE(StructureModel):
         elif fitting:
             self.feature_names_, self.n_features_ = (), 0
         if neural is not None and behaviour is not None:
-            _check_together(neural, behaviour)
+            check_together(neural, behaviour)
         stacked = [None if part is None else check_same_length(part) for part in (neural, behaviour)]
         n_times = next(part.shape[1] for part in stacked if part is not None)
         if fitting:
@@ -443,44 +399,6 @@ class MMGPVAE(StructureModel):
                 f"{type(self).__name__} was fitted on trials of {self.n_times_} bins, these have {n_times}; cut trials of that length."
             )
         return stacked[0], stacked[1]
-
-    def _activities(self, Y: Any, X: Any) -> tuple[Activity | None, Activity | None]:
-        if not _is_recording(Y):
-            if _is_recording(X):
-                raise UsageError("Give a recording first and alone: it has both streams.")
-            return None if Y is None else read_activity(Y), None if X is None else read_activity(X)
-        if X is not None:
-            raise UsageError(
-                "A recording has both streams; leave X out, or give arrays for both (recording.stream(name).values)."
-            )
-        first: Recording = Y if isinstance(Y, Recording) else Y[0]
-        behaviour = neural = None
-        if self.n_shared + self.n_behaviour:
-            behaviour = read_activity(Y, stream=self.behaviour_stream)
-        if self.n_neural + self.n_shared:
-            width = self.bin_width
-            if width is None and behaviour is not None and not is_regular(first.stream(self.neural_stream)):
-                width = None if behaviour.sfreq is None else 1 / behaviour.sfreq
-            neural = read_activity(Y, stream=self.neural_stream, bin_width=width)
-        return neural, behaviour
-
-    def _check_presence(self, has_neurons: bool, has_behaviour: bool, fitting: bool) -> None:
-        groups = {
-            "behaviour": (has_behaviour, {"n_shared": self.n_shared, "n_behaviour": self.n_behaviour}),
-            "neural data": (has_neurons, {"n_neural": self.n_neural, "n_shared": self.n_shared}),
-        }
-        for name, (present, latents) in groups.items():
-            some = ", ".join(f"{key}={value}" for key, value in latents.items())
-            needed = sum(latents.values()) > 0
-            if fitting and needed and not present:
-                raise UsageError(f"Without {name} there is nothing for {some} to explain; give it, or set both to 0.")
-            if present and not needed:
-                raise UsageError(f"With {some} no latent explains the {name}; leave it out, or ask for such latents.")
-            if not fitting and needed and not present and self.fusion == "mean" and self.n_shared:
-                raise UsageError(
-                    f"The {name} is missing, which fusion='mean' cannot do without: shared latents are averages of both encoders; "
-                    "fit with fusion='poe'."
-                )
 
     def _check_features(self, behaviour: Activity, fitting: bool) -> None:
         if fitting:
@@ -536,28 +454,6 @@ class MMGPVAE(StructureModel):
             bounded=self.behaviour_kind == "images",
             noise_variance=self.noise_variance,
         )
-
-    def _optimizer(self, module: nn.Module) -> torch.optim.Optimizer:
-        """Adam with a rate, and a norm of the gradient, for each of three parts."""
-        parts: list[list[nn.Parameter]] = [[], [], []]
-        for name, parameter in module.named_parameters():
-            of = (
-                1
-                if name.startswith("neural_encoder")
-                else 2
-                if name.startswith(("neural_decoder", "log_neural"))
-                else 0
-            )
-            parts[of].append(parameter)
-        groups = [{"params": part, "lr": lr} for part, lr in zip(parts, self.lr, strict=True) if part]
-        optimizer = torch.optim.Adam(groups, fused=True)
-
-        def clip(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-            for group in optimizer.param_groups:
-                clip_grad_norm_(group["params"], self.max_grad_norm)
-
-        optimizer.register_step_pre_hook(clip)
-        return optimizer
 
     def _tensors(self, neural: ndarray | None, behaviour: ndarray | None) -> dict[str, Tensor]:
         """Scaled, in single precision."""
@@ -644,26 +540,3 @@ def _losses(module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _array(parameter: Tensor) -> ndarray:
     return parameter.detach().double().numpy()
-
-
-def _is_recording(X: Any) -> bool:
-    first = X[0] if isinstance(X, list | tuple) and len(X) else X
-    return isinstance(first, Recording)
-
-
-def _has_names(X: Any) -> bool:
-    return _is_recording(X) or hasattr(X, "coords") or hasattr(X, "columns")
-
-
-def _check_together(neural: Activity, behaviour: Activity) -> None:
-    if len(neural.sequences) != len(behaviour.sequences):
-        raise DataError(
-            f"Both modalities must have the same trials; there are {len(neural.sequences)} of neural data and "
-            f"{len(behaviour.sequences)} of behaviour."
-        )
-    for trial, (ours, theirs) in enumerate(zip(neural.lengths, behaviour.lengths, strict=True)):
-        if ours != theirs:
-            raise DataError(
-                f"Both modalities must have the same bins; trial {trial} has {ours} bins of neural data and {theirs} of behaviour: "
-                "bring them to one rate and cut them alike."
-            )

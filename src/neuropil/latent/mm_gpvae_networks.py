@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
 
 from neuropil.nn.mlp import MLP
 from neuropil.nn.variational import diagonal_gaussian_kl, expected_gaussian, expected_poisson, full_gaussian_kl
@@ -94,17 +95,20 @@ class FourierPrior(nn.Module):
 class IndependentPrior(nn.Module):
     """A standard normal variable in every bin, without any smoothness."""
 
+    ones: Tensor
+
     def __init__(self, n_times: int, n_latents: int) -> None:
         super().__init__()
-        self.n_coefficients, self.n_latents = n_times, n_latents
+        self.register_buffer("ones", torch.ones(n_times, n_latents), persistent=False)
+        self.n_coefficients = n_times
 
     def variances(self) -> Float[Tensor, "time latent"]:
         """Of the bins."""
-        return torch.ones(self.n_coefficients, self.n_latents)
+        return self.ones
 
     def divergence(self, posterior: Posterior) -> Float[Tensor, " batch"]:
         """Of the posterior from the prior, summed over latents."""
-        return diagonal_gaussian_kl(*posterior, torch.ones(1, device=posterior.mean.device)).sum(dim=(1, 2))
+        return diagonal_gaussian_kl(*posterior, self.ones).sum(dim=(1, 2))
 
     def to_time(self, coefficients: Float[Tensor, "batch time latent"]) -> Float[Tensor, "batch time latent"]:
         """The same: coefficients are bins."""
@@ -116,7 +120,7 @@ class IndependentPrior(nn.Module):
 
     def draw(self, n_trials: int) -> Float[Tensor, "trial time latent"]:
         """Bins from the prior."""
-        return torch.randn(n_trials, self.n_coefficients, self.n_latents)
+        return torch.randn(n_trials, *self.ones.shape)
 
 
 class TimePrior(IndependentPrior):
@@ -336,3 +340,20 @@ class MMGPVAENetwork(nn.Module):
         if self.neural_likelihood == "poisson":
             return expected_poisson(neural, mean, variance).sum(dim=(1, 2))
         return expected_gaussian(neural, mean, variance, self.log_neural_noise).sum(dim=(1, 2))
+
+
+def three_rates(module: nn.Module, lr: Sequence[float], max_grad_norm: float) -> torch.optim.Adam:
+    """Adam with a rate, and a largest norm of the gradient, for each of behaviour networks (and prior), neural encoder, neural decoder."""
+    parts: list[list[nn.Parameter]] = [[], [], []]
+    for name, parameter in module.named_parameters():
+        of = 1 if name.startswith("neural_encoder") else 2 if name.startswith(("neural_decoder", "log_neural")) else 0
+        parts[of].append(parameter)
+    groups = [{"params": part, "lr": rate} for part, rate in zip(parts, lr, strict=True) if part]
+    optimizer = torch.optim.Adam(groups, fused=True)
+
+    def clip(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        for group in optimizer.param_groups:
+            clip_grad_norm_(group["params"], max_grad_norm)
+
+    optimizer.register_step_pre_hook(clip)
+    return optimizer
