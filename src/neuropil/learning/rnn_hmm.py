@@ -46,7 +46,7 @@ from neuropil.stats.sinkhorn import sinkhorn_divergence
 from neuropil.structure import StructureModel
 
 LOSSES = ("sinkhorn", "marginal")
-LAPTOP = {"n_hidden": 64, "n_inputs": 16, "batch_size": 256, "max_epochs": 150, "validation": 0.2}
+LAPTOP: dict[str, Any] = {"n_hidden": 64, "n_inputs": 16, "batch_size": 256, "max_epochs": 150, "validation": 0.2}
 """Settings for a minute on one core: 150 epochs are 1500 steps where 3200 sequences are given."""
 SILENCE = 500
 

@@ -1,4 +1,4 @@
-"""A rectified recurrent network over time, written for speed on a processor without a graph of its steps."""
+"""A rectified recurrent network over time, without a graph of its steps."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ class _ReLUScan(torch.autograd.Function):
 def relu_scan(
     drive: Float[Tensor, "time batch unit"], weights: Float[Tensor, "unit unit"], start: Float[Tensor, "batch unit"]
 ) -> Float[Tensor, "time batch unit"]:
-    r"""States of :math:`h_t = \max(0, d_t + W h_{t-1})`, forwards and backwards in half the time of `torch.nn.RNN`.
+    r"""States of :math:`h_t = \max(0, d_t + W h_{t-1})`, forwards and backwards.
+
+    Faster than `torch.nn.RNN` for networks of some dozen neurons, where its steps cost more than their products; alike from 150 on.
 
     Parameters
     ----------

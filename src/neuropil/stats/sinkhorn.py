@@ -142,13 +142,17 @@ def sinkhorn_divergence(
             f, g = (f + _softmin(epsilon, xy, log_b, g)) / 2, (g + _softmin(epsilon, xy, log_a, f, over=-2)) / 2
             fx = (fx + _softmin(epsilon, xx, log_a, fx)) / 2
             gy = (gy + _softmin(epsilon, yy, log_b, gy)) / 2
-    still_x, still_y, fixed_a, fixed_b = x.detach(), y.detach(), log_a.detach(), log_b.detach()
-    from_x = _softmin(epsilon, squared_cost(x, still_y), fixed_b, g) - _softmin(
-        epsilon, squared_cost(x, still_x), fixed_a, fx
-    )
-    from_y = _softmin(epsilon, squared_cost(y, still_x), fixed_a, f) - _softmin(
-        epsilon, squared_cost(y, still_y), fixed_b, gy
-    )
+    fixed_a, fixed_b = log_a.detach(), log_b.detach()
+    if x.requires_grad:
+        to_y, to_x = squared_cost(x, y.detach()), squared_cost(x, x.detach())
+    else:
+        to_y, to_x = xy, xx
+    from_x = _softmin(epsilon, to_y, fixed_b, g) - _softmin(epsilon, to_x, fixed_a, fx)
+    if y.requires_grad:
+        to_x, to_y = squared_cost(x.detach(), y), squared_cost(y.detach(), y)
+    else:
+        to_x, to_y = xy, yy
+    from_y = _softmin(epsilon, to_x, fixed_a, f, over=-2) - _softmin(epsilon, to_y, fixed_b, gy, over=-2)
     return (log_a.exp() * from_x).sum(dim=-1) + (log_b.exp() * from_y).sum(dim=-1)
 
 
