@@ -35,7 +35,7 @@ from neuropil.latent import onehot_hmmglm_fitting as fitting
 from neuropil.latent.onehot_hmmglm_findings import describe
 from neuropil.restarts import best_of
 from neuropil.stats import chains, markov
-from neuropil.stats.bases import boxcar_basis, coupling_design, coupling_filters, exponential_basis, raised_cosine_basis
+from neuropil.stats.bases import boxcar_basis, choose_basis, coupling_design, coupling_filters
 from neuropil.stats.glm import link_inverse, log_likelihood_constants
 from neuropil.stats.glm_inputs import check_family
 from neuropil.stats.spike_trains import sample_spike_trains
@@ -125,6 +125,10 @@ class SwitchingGLM(StructureModel):
     ((2, 5, 5), (4, 200))
     """
 
+    adjacency_: Any
+    strength_: Any
+    prior_: Any
+
     def __init__(
         self,
         n_states: int = 4,
@@ -188,7 +192,7 @@ class SwitchingGLM(StructureModel):
             raise DataError(
                 f"{self.n_states} states cannot be told apart in {sum(activity.lengths)} bins; give more data or fewer states."
             )
-        self.basis_ = self._basis()
+        self.basis_ = choose_basis(self.basis, self.history)
         if self.prior == "onehot" and self.basis_.shape[1] > 1:
             raise UsageError(
                 f"The one-hot prior gives a connection one sign, so it needs a basis of a single function, got {self.basis_.shape[1]}; "
@@ -282,19 +286,6 @@ class SwitchingGLM(StructureModel):
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise UsageError(f"{name} must not be negative, got {value!r}.")
-
-    def _basis(self) -> ndarray:
-        if isinstance(self.basis, ndarray):
-            return np.asarray(self.basis, dtype=np.float64)
-        if self.basis == "exp":
-            return exponential_basis(self.history)
-        if self.basis == "raised_cosine":
-            return raised_cosine_basis(self.history, min(4, self.history))
-        if self.basis == "boxcar":
-            return boxcar_basis(self.history)
-        raise UsageError(
-            f"basis must be 'exp', 'raised_cosine', 'boxcar' or an array (lag, basis), got {self.basis!r}."
-        )
 
     def _sequences(self, activity: Activity) -> fitting.Sequences:
         n_neurons, n_basis = self.n_units_, self.basis_.shape[1]

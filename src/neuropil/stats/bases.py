@@ -108,6 +108,25 @@ def boxcar_basis(n_lags: int, n_basis: int | None = None) -> Basis:
     return _normalised((box[:, None] == np.arange(n_basis)).astype(np.float64))
 
 
+def choose_basis(basis: str | Basis, n_lags: int) -> Basis:
+    """A basis by its name: 'exp' (one function, exp(-lag)), 'raised_cosine' (four, or as many as lags), 'boxcar' (one a lag); or itself.
+
+    Examples
+    --------
+    >>> choose_basis("raised_cosine", 20).shape
+    (20, 4)
+    """
+    if isinstance(basis, ndarray):
+        return np.asarray(basis, dtype=np.float64)
+    if basis == "exp":
+        return exponential_basis(n_lags)
+    if basis == "raised_cosine":
+        return raised_cosine_basis(n_lags, min(4, n_lags))
+    if basis == "boxcar":
+        return boxcar_basis(n_lags)
+    raise UsageError(f"basis must be 'exp', 'raised_cosine', 'boxcar' or an array (lag, basis), got {basis!r}.")
+
+
 def causal_filter(sequences: Sequence[Real[ndarray, "_ unit"]], basis: Basis) -> list[Float[ndarray, "_ unit basis"]]:
     """The history of every unit in every sequence, through every function of a basis.
 
