@@ -380,8 +380,10 @@ def test_claims_are_declared_with_the_linear_filter_beside():
     assert names == [
         "exact_regression",
         "linear_filter_is_blind",
+        "generative_filters_are_blind",
         "place_fields",
         "cosine_tuning",
+        "other_decoders",
         "reduces_to_kalman",
         "guard",
     ]

@@ -29,6 +29,7 @@ DECODERS = {
     "lstm": RecurrentDecoder(max_epochs=30, lag=1, random_state=0),
     "kalman": KalmanFilterDecoder(),
     "dkf": DiscriminativeKalmanFilter(random_state=0),
+    "dkf, network for the dynamics": DiscriminativeKalmanFilter(dynamics="nn", correction="best", random_state=0),
 }
 
 
@@ -248,6 +249,8 @@ def test_what_does_not_fit_together_is_refused():
         ExtendedKalmanDecoder("poisson").fit(np.where(np.arange(20) == 2, -1 - X, X), Z)
     with pytest.raises(UsageError, match="observation must be 'network' or 'poisson'"):
         UnscentedKalmanDecoder("gaussian").fit(X, Z)
+    with pytest.raises(UsageError, match="dynamics must be 'nw', 'gp', 'nn' or a scikit-learn regressor, got 'curved'"):
+        DiscriminativeKalmanFilter(dynamics="curved").fit(X, Z)
     with pytest.raises(UsageError, match="n_bins must be a whole number"):
         RecurrentDecoder(n_bins=0).fit(X, Z)
     with pytest.raises(UsageError, match="validation_fraction must lie between"):

@@ -26,14 +26,20 @@ from sklearn.utils import check_random_state
 
 from neuropil.decoding.state_blocks import held_out
 from neuropil.decoding.state_decoder import FilterState, KalmanFilterDecoder, StateDecoder, Trials, complete_bins
-from neuropil.decoding.state_regressors import ConstantCovariance, NeighbouringCovariance, make_regressor
+from neuropil.decoding.state_regressors import (
+    ConstantCovariance,
+    NeighbouringCovariance,
+    average_covariance,
+    make_regressor,
+)
 from neuropil.errors import DataError, UsageError
 from neuropil.stats.discriminative import CORRECTIONS, discriminative_kalman_filter
+from neuropil.stats.discriminative_nonlinear import nonlinear_discriminative_filter, predict_unscented
 
 __all__ = ["DiscriminativeKalmanFilter", "FilterState", "KalmanFilterDecoder", "discriminative_kalman_filter"]
 
 COVARIANCES = ("nw", "constant")
-BEST = "best"
+BEST, LINEAR = "best", "linear"
 WORSE = 1.1  # ratio of errors from which `fit` warns
 
 
@@ -55,6 +61,9 @@ class DiscriminativeKalmanFilter(StateDecoder):
         Part of the training data, in blocks of time or whole trials, that the errors come from.
     stationary : bool, default False
         Take the covariance of the states from the dynamics instead of the sample.
+    dynamics : {"linear", "nw", "gp", "nn"} or scikit-learn regressor, default "linear"
+        How a state follows from the one before: by a matrix, or by a regression, through which the filter predicts by the unscented
+        transform.
     random_state : int, RandomState or None
         Of the choice of blocks, and of the network.
 
@@ -68,6 +77,8 @@ class DiscriminativeKalmanFilter(StateDecoder):
     covariance_ : estimator
     bandwidths_ : dict
         Of the kernel averages in use, "mean" and "covariance".
+    dynamics_, dynamics_cov_ : estimator and ndarray of shape (d, d)
+        Where the dynamics are no matrix: the next state, and the covariance of what is left.
     correction_ : str
         The one in use.
     n_clipped_ : int
@@ -105,6 +116,7 @@ class DiscriminativeKalmanFilter(StateDecoder):
         lag: Any = 0,
         validation_fraction: Any = 0.3,
         stationary: Any = False,
+        dynamics: Any = LINEAR,
         random_state: Any = None,
     ) -> None:
         self.regressor = regressor
@@ -113,6 +125,7 @@ class DiscriminativeKalmanFilter(StateDecoder):
         self.lag = lag
         self.validation_fraction = validation_fraction
         self.stationary = stationary
+        self.dynamics = dynamics
         self.random_state = random_state
 
     def fit(self, X: Any, Z: Any = None, groups: Any = None) -> DiscriminativeKalmanFilter:
@@ -126,6 +139,8 @@ class DiscriminativeKalmanFilter(StateDecoder):
         if not 0 < self.validation_fraction < 1:
             raise UsageError(f"validation_fraction must lie between 0 and 1, got {self.validation_fraction}.")
         make_regressor(self.regressor, 1, 0)
+        if self._is_nonlinear():
+            make_regressor(self.dynamics, 1, 0, "dynamics")
         super().fit(X, Z, groups)
         return self
 
@@ -141,6 +156,8 @@ class DiscriminativeKalmanFilter(StateDecoder):
                 "bins or trials."
             )
         seed = int(rng.randint(2**31 - 1))
+        if self._is_nonlinear():
+            self._fit_dynamics(states, all_held, seed)
         self.regressor_ = make_regressor(self.regressor, Z.shape[1], seed)
         self.regressor_.fit(
             X[~held], Z[~held, 0] if Z.shape[1] == 1 and not isinstance(self.regressor, str) else Z[~held]
@@ -152,6 +169,36 @@ class DiscriminativeKalmanFilter(StateDecoder):
         fitted = {"mean": self.regressor_, "covariance": self.covariance_}
         self.bandwidths_ = {name: part.bandwidth_ for name, part in fitted.items() if hasattr(part, "bandwidth_")}
         self._judge(features, states, all_held)
+
+    def _is_nonlinear(self) -> bool:
+        return not (isinstance(self.dynamics, str) and self.dynamics == LINEAR)
+
+    def _fit_dynamics(self, states: Trials, held: Bool[ndarray, " bin"], seed: int) -> None:
+        """A regression of the next state, and the covariance of its errors on held-out bins."""
+        later = np.cumsum([0, *map(len, states[:-1])])
+        follows = np.ones(len(held), dtype=bool)
+        follows[later] = False
+        of_later = held[follows]
+        before, after = np.concatenate([z[:-1] for z in states]), np.concatenate([z[1:] for z in states])
+        if min(of_later.sum(), (~of_later).sum()) < before.shape[1] + 2:
+            raise DataError(
+                f"{len(before)} pairs of neighbouring bins are too few to learn how states move; give more bins or trials."
+            )
+        d = before.shape[1]
+        self.dynamics_ = make_regressor(self.dynamics, d, seed, "dynamics")
+        self.dynamics_.fit(
+            before[~of_later],
+            after[~of_later, 0] if d == 1 and not isinstance(self.dynamics, str) else after[~of_later],
+        )
+        self.dynamics_cov_ = average_covariance(after[of_later] - self._moved(before[of_later]))
+
+    def _moved(self, states: ndarray) -> ndarray:
+        return np.asarray(self.dynamics_.predict(states), dtype=float).reshape(len(states), -1)
+
+    def _ahead(self, mean: ndarray, covariance: ndarray) -> tuple[ndarray, ndarray]:
+        if not self._is_nonlinear():
+            return super()._ahead(mean, covariance)
+        return predict_unscented(mean, covariance, self._moved, self.dynamics_cov_)
 
     def _judge(self, features: Trials, states: Trials, held: Bool[ndarray, " bin"]) -> None:
         """Count where the guard acts, and warn if filtering makes the held-out stretches clearly worse."""
@@ -199,6 +246,12 @@ class DiscriminativeKalmanFilter(StateDecoder):
 
     def _filter(self, features: Trials, initial: Any = None) -> tuple[Trials, Trials]:
         regressed = [self._regressed(trial) for trial in features]
+        if self._is_nonlinear():
+            moved = nonlinear_discriminative_filter(
+                [f for f, _ in regressed], [Q for _, Q in regressed], self._moved, self.dynamics_cov_, self.state_cov_,
+                self.correction_, initial=initial,
+            )  # fmt: skip
+            return moved.means, moved.covariances
         found = discriminative_kalman_filter(
             [f for f, _ in regressed], [Q for _, Q in regressed], self.transition_, self.transition_cov_, self.state_cov_,
             self.correction_, initial=initial,

@@ -17,15 +17,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
 
+from neuropil.decoding.state_blocks import (
+    Trials,
+    check_same_trials,
+    check_states,
+    complete_bins,
+    is_list,
+    read_trials,
+)
 from neuropil.decoding.state_recordings import is_recorded, on_units, state_trials
 from neuropil.errors import DataError, UsageError
 from neuropil.estimators import Regressor
 from neuropil.stats import kalman
-
-Trials = list[ndarray]
 
 
 class FilterState(NamedTuple):
@@ -110,16 +115,16 @@ class StateDecoder(Regressor):
             raise DataError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None; give the states of the bins as Z."
             )
-        listed = _is_list(X)
-        if listed != _is_list(Z):
+        listed = is_list(X)
+        if listed != is_list(Z):
             raise DataError("X and Z must both be lists with one array a trial, or both be arrays.")
         if listed:
-            _check_same_trials(X, Z)
-        values, bounds = _trials(X, groups)
+            check_same_trials(X, Z)
+        values, bounds = read_trials(X, groups)
         states = np.concatenate(Z) if listed else np.asarray(Z)
         if len(values) == len(states) == 1:
             raise DataError("A single bin (n_samples=1) has no dynamics; give a time series.")
-        _check_states(states, len(values))
+        check_states(states, len(values))
         array, states, _ = self._fit_data(X if hasattr(X, "columns") else values, states)
         self.single_state_ = states.ndim == 1
         states = states.reshape(len(states), -1)
@@ -171,7 +176,7 @@ class StateDecoder(Regressor):
         X = self._recorded(X)
         means, covariances = self._filter(self._lagged(X, groups))
         means = [self._in_their_unit(mean) for mean in means]
-        if not _is_list(X):
+        if not is_list(X):
             return (np.concatenate(means), np.concatenate(covariances)) if return_cov else np.concatenate(means)
         return (means, covariances) if return_cov else means
 
@@ -227,16 +232,16 @@ class StateDecoder(Regressor):
         if is_recorded(X):
             X, Z = self._recorded(X, with_states=True, state=Z)
         predicted = self.predict(X, groups)
-        if _is_list(X):
-            _check_same_trials(X, Z)
+        if is_list(X):
+            check_same_trials(X, Z)
             Z, predicted = np.concatenate(Z), np.concatenate(predicted)
-        _check_states(np.asarray(Z), len(predicted))
+        check_states(np.asarray(Z), len(predicted))
         return float(r2_score(Z, predicted))
 
     def _lagged(self, X: Any, groups: Any) -> Trials:
         """Trials of the features that belong to every bin; NaN in the first ones of a trial, to which none belong."""
         check_is_fitted(self)
-        values, bounds = _trials(X, groups)
+        values, bounds = read_trials(X, groups)
         features = np.asarray(
             self._predict_data(X if hasattr(X, "columns") else values)[:, self.features_], dtype=float
         )
@@ -302,25 +307,6 @@ class KalmanFilterDecoder(StateDecoder):
         return found.means, found.covariances
 
 
-def complete_bins(features: Trials, states: Trials) -> tuple[ndarray, ndarray, ndarray]:
-    """Features and states of all bins where no feature is missing, and the mask of these bins among all.
-
-    Raises
-    ------
-    DataError
-        If there is none.
-    """
-    X, Z = np.concatenate(features), np.concatenate(states)
-    complete = ~np.isnan(X).any(axis=1)
-    if not complete.any():
-        worst = int(np.isnan(X).mean(axis=0).argmax())
-        raise DataError(
-            f"No bin has all features; feature {worst} is missing in {np.isnan(X[:, worst]).mean():.0%} of the bins: leave out features "
-            "that often are."
-        )
-    return X[complete], Z[complete], complete
-
-
 def linear_dynamics(
     trials: Sequence[Float[ndarray, "_ state"]], *, stationary: bool = False
 ) -> tuple[Float[ndarray, "state state"], Float[ndarray, "state state"], Float[ndarray, "state state"]]:
@@ -354,64 +340,3 @@ def linear_dynamics(
     residuals = after - before @ transition.T
     noise = residuals.T @ residuals / len(residuals)
     return transition, noise, kalman.stationary_covariance(transition, noise) if stationary else covariance
-
-
-def _is_list(X: Any) -> bool:
-    return isinstance(X, list | tuple) and len(X) > 0 and getattr(X[0], "ndim", 0) >= 1
-
-
-def _check_same_trials(X: Any, Z: Any) -> None:
-    if not _is_list(Z) or len(X) != len(Z):
-        raise DataError(f"X has {len(X)} trials, Z must have as many arrays.")
-    for k, (x, z) in enumerate(zip(X, Z, strict=True)):
-        if len(x) != len(z):
-            raise DataError(f"Trial {k} has {len(x)} bins in X and {len(z)} in Z: every bin needs its state.")
-
-
-def _check_states(Z: ndarray, n_times: int) -> None:
-    if Z.dtype.kind == "c":
-        raise DataError("Complex data not supported: give real and imaginary parts of Z as columns.")
-    if Z.ndim not in (1, 2) or Z.dtype.kind not in "biuf" or 0 in Z.shape:
-        raise DataError(f"Z must be numbers of shape (n_times, d) or (n_times,), got shape {Z.shape}, {Z.dtype}.")
-    if len(Z) != n_times:
-        raise DataError(f"X has {n_times} bins and Z {len(Z)}: every bin needs its state.")
-    if not np.isfinite(Z).all():
-        raise DataError("Z has NaN or infinity; leave bins without a state out and pass trials as groups.")
-
-
-def _trials(X: Any, groups: Any) -> tuple[ndarray, list[tuple[int, int]]]:
-    """All bins, and the bounds of every trial."""
-    if issparse(X):
-        raise DataError("Sparse data cannot be filtered; give X.toarray().")
-    if _is_list(X):
-        if groups is not None:
-            raise UsageError("groups belong to one array; a list has one array a trial already: leave them out.")
-        arrays = [np.asarray(trial) for trial in X]
-        for k, array in enumerate(arrays):
-            if array.ndim != 2 or not len(array) or array.shape[1:] != arrays[0].shape[1:]:
-                raise DataError(
-                    f"Every trial must have the shape (n_times, n_features) with bins and the same features; trial {k} has "
-                    f"{array.shape}, trial 0 {arrays[0].shape}."
-                )
-        ends = np.cumsum([len(array) for array in arrays]).tolist()
-        values = np.concatenate(arrays)
-        bounds = list(zip([0, *ends[:-1]], ends, strict=True))
-    else:
-        values = np.asarray(X)
-        bounds = [(0, len(values))] if values.ndim else []
-    if values.dtype.kind not in "biuf" or values.ndim != 2:
-        return values, bounds  # scikit-learn's own sentences say what is wrong
-    if np.isinf(values).any():
-        row, column = np.argwhere(np.isinf(values))[0]
-        raise DataError(f"X has infinity, first in bin {row}, feature {column}; put NaN where a bin is missing.")
-    if groups is None:
-        return values, bounds
-    names = np.asarray(groups)
-    if names.shape != (len(values),):
-        raise DataError(f"Expected the trial of each of the {len(values)} bins as groups, got shape {names.shape}.")
-    starts = np.flatnonzero(np.concatenate([[True], names[1:] != names[:-1]])).tolist()
-    if len(np.unique(names)) != len(starts):
-        raise DataError(
-            "The bins of a trial must follow each other, but a trial of groups comes back after another; sort them."
-        )
-    return values, list(zip(starts, [*starts[1:], len(values)], strict=True))

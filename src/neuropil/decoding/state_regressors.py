@@ -196,7 +196,7 @@ def average_covariance(residuals: Float[ndarray, "sample state"]) -> Float[ndarr
     return average + floor * np.eye(len(average))
 
 
-def make_regressor(regressor: Any, n_states: int, random_state: int | None) -> Any:
+def make_regressor(regressor: Any, n_states: int, random_state: int | None, name: str = "regressor") -> Any:
     """A regressor that is not fitted yet: of a name, or a clone of the one given, made able to predict `n_states` at once.
 
     Raises
@@ -209,11 +209,11 @@ def make_regressor(regressor: Any, n_states: int, random_state: int | None) -> A
             "nw": NadarayaWatson(), "gp": GaussianProcess(), "nn": OneHiddenLayer(random_state=random_state),
         }  # fmt: skip
         if regressor not in named:
-            raise UsageError(f"regressor must be 'nw', 'gp', 'nn' or a scikit-learn regressor, got {regressor!r}.")
+            raise UsageError(f"{name} must be 'nw', 'gp', 'nn' or a scikit-learn regressor, got {regressor!r}.")
         return named[regressor]
     if not (hasattr(regressor, "fit") and hasattr(regressor, "predict") and hasattr(regressor, "get_params")):
         raise UsageError(
-            f"regressor must be 'nw', 'gp', 'nn' or a scikit-learn regressor, got {type(regressor).__name__}."
+            f"{name} must be 'nw', 'gp', 'nn' or a scikit-learn regressor, got {type(regressor).__name__}."
         )
     from sklearn.multioutput import MultiOutputRegressor
     from sklearn.utils import get_tags
