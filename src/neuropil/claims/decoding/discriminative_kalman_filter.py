@@ -116,7 +116,8 @@ def generative_filters_are_blind(seed: int, scale: str) -> dict[str, float]:
     _, x, fitted_x, fitted = observed[NETWORK_CHANNELS]
     extended, unscented = ExtendedKalmanDecoder(random_state=seed), UnscentedKalmanDecoder(random_state=seed)
     extended.fit(fitted_x, fitted)
-    vars(unscented).update(vars(extended))  # the same network, which takes most of the time
+    for name, value in vars(extended).items():  # the same network, whose training takes most of the time
+        setattr(unscented, name, value)
     row = {"constant": _rmse(np.zeros_like(states), states)}
     for name, decoder in (("extended", extended), ("unscented", unscented)):
         row[name] = _rmse(decoder.predict(x), states)
