@@ -326,3 +326,26 @@ def test_a_neuron_may_be_silent_in_held_out_data(gaussian, population):
     counts = population.counts[0].copy()
     counts[:, 2] = 0
     assert np.isfinite(gaussian.score(counts))
+
+
+@pytest.mark.parametrize("n_biases", [1, 2])
+def test_a_state_that_nothing_belongs_to_stays_where_it_is(population, n_biases):
+    counts = population.counts.reshape(-1, 6).astype(float)
+    design = coupling_design(list(population.counts), exponential_basis(5))
+    sequences = fitting.Sequences(design, counts, [300] * 8, np.zeros(2400), 6, None)
+    posterior = np.repeat([[1.0, 0.0]], 2400, axis=0)
+    problem = fitting.weighted_problem(sequences, posterior, "exp", np.zeros(1), np.zeros((2, 6, 6)))
+    start = fitting.Point(np.full((2, 6, 6), 0.1), np.zeros((n_biases, 6)))
+    found = fitting.maximise(problem, start, max_iter=50, tol=1e-12).point
+    np.testing.assert_array_equal(found.coefficients[1], start.coefficients[1])
+    np.testing.assert_allclose(found.coefficients[0], fit_glm(design, counts).coefficients, atol=1e-6)
+
+
+def test_many_states_for_few_bins_end_finite():
+    counts = np.random.default_rng(0).poisson(0.5, (30, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = SwitchingGLM(12, prior="gaussian", link="logistic", shared_bias=False, n_init=1, random_state=0)
+        model.fit(counts)
+    assert np.isfinite(model.score(counts))
+    assert np.isfinite(model.weights_).all()

@@ -138,9 +138,7 @@ def weighted_problem(
     )  # fmt: skip
 
 
-def fit_newton(
-    sequences: Sequences, start: Parameters, settings: Settings, title: str, posterior: Any = None
-) -> Fitted:
+def fit_newton(sequences: Sequences, start: Parameters, settings: Settings, title: str) -> Fitted:
     """Expectation maximisation whose M step is a Newton step, for no prior on couplings (precision 0) or a Gaussian one.
 
     The Gaussian prior of every state's couplings has one mean, which is learned: the mean over states. The objective is the

@@ -172,7 +172,7 @@ class Preconditioner:
             self.levels.append(np.maximum(level, 0.0))
             self.vectors.append(vectors)
             self.sums.append(vectors.T @ sums)
-            self.totals.append(total)
+            self.totals.append(max(total, 1e-12))  # a state that nothing belongs to stays where it is
 
     def scaled(self, slopes: ndarray, n_intercepts: int) -> Scaled:
         """The same for neurons whose informations sum to `slopes` (part, neuron)."""
