@@ -29,7 +29,7 @@ DECODERS = {
     "lstm": RecurrentDecoder(max_epochs=30, lag=1, random_state=0),
     "kalman": KalmanFilterDecoder(),
     "dkf": DiscriminativeKalmanFilter(random_state=0),
-    "dkf, network for the dynamics": DiscriminativeKalmanFilter(dynamics="nn", correction="best", random_state=0),
+    "dkf, network for the dynamics": DiscriminativeKalmanFilter(dynamics="nn", random_state=0),
 }
 
 
