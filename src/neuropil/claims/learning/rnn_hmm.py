@@ -35,7 +35,7 @@ N_STATISTICS = 5000
 N_PATHS, N_STEPS = 200, 400
 FAMILIES: dict[str, tuple[SymbolModel, int, dict[str, Any]]] = {
     "linear_chain_2": (linear_chain(2), 40, {"grad_clip": 0.9}),
-    "linear_chain_3": (linear_chain(3), 30, {"grad_clip": 0.9, "batch_size": 1024}),
+    "linear_chain_3": (linear_chain(3), 30, {"grad_clip": 0.9, "batch_size": 1024, "max_epochs": 100}),
     "fully_connected": (fully_connected(), 30, {"grad_clip": 0.3, "batch_size": 1024, "max_epochs": 300}),
     "cyclic": (cyclic(), 40, {"grad_clip": 0.3, "batch_size": 1024, "max_epochs": 300}),
 }
@@ -422,16 +422,18 @@ def integrating_populations_add_up_noise(seed: int, scale: str) -> dict[str, flo
 @claim(
     sentence="The same network emulates models of other structure: a chain of three states, three connected ones, a ring of four.",
     source="Results, emulation of hidden Markov models; appendix on other structures",
-    data="Fully connected model (quick) or all three (full), 3200 sequences of 30 or 40 symbols; the worst of the families counts",
+    data="Three-state chain (quick) or all three (full), 12800 sequences of 30 or 40 symbols; the worst of the families counts",
     system="ratio",
     baselines=("ratio_untrained",),
     linear=("ratio_markov",),
     holds=(at_most("ratio", 1.25), at_most("diagonal_error", 0.03), at_most("frequency_error", 0.05)),
     unit="Sinkhorn divergence over that of fresh sequences of the model itself; 1 is perfect",
     greater_is_better=False,
+    note="Batches must be large here (4096 are published): on batches of 256 the three-state chain and the fully connected model stay at "
+    "independent symbols of the right frequencies for 1500 steps, on batches of 1024 the chain leaves them after about 350.",
 )
 def emulates_other_structures(seed: int, scale: str) -> dict[str, float]:
     """C5: the figures of the first claim for other families."""
-    families = ["linear_chain_3", "fully_connected", "cyclic"] if scale == "full" else ["fully_connected"]
+    families = ["linear_chain_3", "fully_connected", "cyclic"] if scale == "full" else ["linear_chain_3"]
     rows = [_emulation(family, seed) for family in families]
     return {name: max(row[name] for row in rows) for name in rows[0]}
