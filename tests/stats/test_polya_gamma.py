@@ -51,6 +51,14 @@ def test_pseudo_observations_have_the_posterior_of_the_counts():
     assert np.std(draws) == pytest.approx(sd, rel=0.05)
 
 
+def test_tiny_shapes():
+    """Beside ordinary ones, and with the right mean."""
+    shape = np.concatenate([np.full(200_000, 5e-4), np.full(3, 2.0)])
+    draws = draw_polya_gamma(shape, np.ones(len(shape)), 0)
+    assert (draws[-3:] > 0.01).all()
+    assert draws[:-3].mean() == pytest.approx(5e-4 / 2 * np.tanh(0.5), rel=0.15)
+
+
 def test_missing_counts_weigh_nothing():
     pseudo = augment_counts(np.array([[np.nan, 2.0]]), np.zeros((1, 2)), np.array([10.0, 10.0]), 0)
     assert pseudo.precisions[0, 0] == 0

@@ -207,11 +207,12 @@ def _fit_all(counts, dispersion, designs, log_evidence, modes, roots):
                         value -= hessian[k, a] * step[k]
                     step[a] = value / hessian[a, a]
                     largest = max(largest, abs(step[a]))
-                if largest < 1e-6:
-                    break
                 scale = 1.0 if largest < 1.5 else 1.5 / largest
                 for a in range(q):
                     w[a] += scale * step[a]
+                # a step of Newton's squares the error, so that the next one would be below 1e-6
+                if largest < 1e-3:
+                    break
             value = neuron_log_likelihood(counts[i], designs[m], w, r)
             for a in range(q):
                 value -= 0.5 * w[a] * w[a] + math.log(hessian[a, a])

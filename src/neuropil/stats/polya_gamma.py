@@ -23,6 +23,8 @@ from numpy.random import Generator, default_rng
 
 from neuropil.errors import UsageError, require
 
+SMALLEST_SHAPE = 1e-3
+
 
 class PseudoObservations(NamedTuple):
     r"""Gaussian stand-ins of counts.
@@ -55,8 +57,21 @@ def draw_polya_gamma(
     >>> bool(abs(draws.mean() - np.tanh(0.5)) < 0.01)  # shape / (2 tilt) tanh(tilt / 2)
     True
     """
-    library = require("polyagamma", "bayes")
-    return np.asarray(library.random_polyagamma(shape, tilt, random_state=default_rng(random_state)))
+    library, rng = require("polyagamma", "bayes"), default_rng(random_state)
+    tiny = shape < SMALLEST_SHAPE
+    if not tiny.any():
+        return np.asarray(library.random_polyagamma(shape, tilt, random_state=rng))
+    draws = np.empty(shape.shape)
+    draws[~tiny] = library.random_polyagamma(shape[~tiny], tilt[~tiny], random_state=rng)
+    draws[tiny] = _sum_of_gammas(shape[tiny], tilt[tiny], rng)
+    return draws
+
+
+def _sum_of_gammas(shape: ndarray, tilt: ndarray, rng: Generator) -> ndarray:
+    """The definition of the distribution, its sum cut where what is left is 1 in 1,000 of its mean; the library refuses tiny shapes."""
+    k = np.arange(1, 201) - 0.5
+    weights = 1 / (2 * np.pi**2 * (k**2 + (tilt[:, None] / (2 * np.pi)) ** 2))
+    return (weights * rng.standard_gamma(shape[:, None], weights.shape)).sum(axis=1)
 
 
 def augment_counts(
