@@ -91,14 +91,15 @@ def nemos(sequences: fitting.Sequences, start: fitting.Parameters) -> Callable[[
     X, y = jnp.asarray(sequences.design), jnp.asarray(sequences.counts)
     run = solver.run
 
-    def rounds(n: int) -> Any:
-        fitted, _ = expectation_maximization.em_glm_hmm(first, X, y, jnp.exp, log_likelihood, run, None, None, n, -1.0)
-        return jax.block_until_ready(fitted)
+    def rounds(X: Any, y: Any) -> Any:
+        return expectation_maximization.em_glm_hmm(
+            first, X, y, jnp.exp, log_likelihood, run, None, None, N_ROUNDS, -1.0
+        )[0]
 
-    compiled = jax.jit(lambda: rounds(N_ROUNDS)).lower().compile()
+    compiled = jax.jit(rounds).lower(X, y).compile()
 
     def call() -> fitting.Parameters:
-        found = jax.block_until_ready(compiled())
+        found = jax.block_until_ready(compiled(X, y))
         transition = np.exp(np.asarray(found.hmm_params.log_transition_prob))
         coefficients = np.asarray(found.glm_params.coef).transpose(2, 1, 0).copy()
         return fitting.Parameters(
