@@ -22,6 +22,7 @@ from neuropil.simulate.multimodal import MultimodalTrials, simulate_multimodal
 GROUPS = ("neural", "shared", "behaviour")
 TEST = 0.2
 TRIAL_EPOCHS = 8
+FEW_NEURONS_LR = (1e-3, 3e-3, 1e-2)
 DATA = (
     "120 simulated trials of 60 bins to fit and 30 to test: 60 Poisson neurons; images of 24 x 24 pixels of a handwritten three, another "
     "in every bin; one latent each of neurons alone (log-rates), of both (log-rates, and the images' turn), of images alone (their size)"
@@ -84,6 +85,8 @@ def _explained(images: Any, fit: MultimodalTrials, test: MultimodalTrials) -> fl
         at_least("images_from_neurons", 0.0),
     ),
     unit="R²",
+    note="Smoothing with kernels chosen by evidence, then canonical correlation, comes close: it finds the latent of neurons alone at "
+    "least as well and loses on the images' own, which is where the deep network pays.",
 )
 def partition(seed: int, scale: str) -> dict[str, float]:
     """Latents from both modalities, from one, and by a linear method."""
@@ -163,12 +166,16 @@ def smooth_prior(seed: int, scale: str) -> dict[str, float]:
         at_least("shared_from_neurons", 0.60),
     ),
     unit="correlation with the true rates",
+    note="Loadings are strong here: on a calibration seed (with fewer trials) a model of neurons alone already reached 0.98 with ten "
+    "of them, which leaves no room for a gain of 0.02. The neural rates of learning are raised, because with those of the other claims few "
+    "neurons pull so weakly that the shared latent can end in an optimum where images do not share it (R² 0.14 on a calibration seed, 0.89 "
+    "with the raised ones).",
 )
 def few_neurons(seed: int, scale: str) -> dict[str, float]:
     """Both modalities, one of them withheld, and a model of neurons alone."""
     fit, test = _split(seed, n_neurons=10)
-    model = _fitted(fit, seed)
-    alone = MMGPVAE(2, 0, 0, **LAPTOP, random_state=seed, progress=False).fit(fit.counts)
+    model = _fitted(fit, seed, lr=FEW_NEURONS_LR)
+    alone = MMGPVAE(2, 0, 0, **{**LAPTOP, "lr": FEW_NEURONS_LR}, random_state=seed, progress=False).fit(fit.counts)
     latents = model.transform(test.counts, test.images)
     linear = linear_partition(fit.counts, fit.images, test.counts, test.images)
     return {
