@@ -194,6 +194,11 @@ def _log_factorials(edges: ndarray, pairs: ndarray) -> ndarray:
     return gammaln(np.arange(int(edges.sum() + pairs.sum() + n * (n + 1) // 2) + 4) + 1.0)
 
 
+def _log_multisets(n_places: int, n_things: float) -> float:
+    """Logarithm of the ways in which so many things that are alike can be spread over places."""
+    return float(gammaln(n_places + n_things) - gammaln(n_things + 1) - gammaln(n_places))
+
+
 def _spectrum(graph: _Graph, most: int) -> ndarray:
     """Leading eigenvectors of the compressed weights, by the size of their eigenvalues."""
     strengths = np.log1p(graph.weights / graph.rate) if graph.rate > 0 else graph.edges.copy()
@@ -251,9 +256,9 @@ def _nest(graph: _Graph, labels: ndarray, length: float, rng: Generator) -> tupl
     lower = np.tril(np.ones((n_groups, n_groups), dtype=bool))
     there = lower & (sums[2] > 0)
     # the flat model's own prior of the counts is exchanged for the levels above
+    n_edges = float(sums[0][lower].sum())
     if graph.kind == kernels.DEGREES:
-        blocks, n_edges = n_groups * (n_groups + 1) / 2, sums[0][lower].sum()
-        length -= float(gammaln(blocks + n_edges) - gammaln(n_edges + 1) - gammaln(blocks))
+        length -= _log_multisets(n_groups * (n_groups + 1) // 2, n_edges)
     else:
         length -= float(np.log1p(sums[2][there]).sum())
     levels, counts, pairs = [labels], sums[0], there | there.T
@@ -273,10 +278,10 @@ def _nest(graph: _Graph, labels: ndarray, length: float, rng: Generator) -> tupl
             # nothing goes together: one group of all ends the levels
             groups = np.zeros(len(counts), dtype=np.int64)
             value = _value(level, groups)
-        length -= value
         groups = _by_size(groups)
         levels.append(groups[levels[-1]])
         n_groups = int(groups.max()) + 1
+        length -= value + _log_multisets(n_groups * (n_groups + 1) // 2, n_edges)
         sums, sizes, degrees = np.zeros((3, n_groups, n_groups)), np.zeros(n_groups), np.zeros(n_groups)
         kernels.add_up(level.edges, level.weights, level.pairs, groups, sums, sizes, degrees)
         counts, pairs = sums[0], sums[2] > 0

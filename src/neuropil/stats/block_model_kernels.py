@@ -58,7 +58,7 @@ def shared_term(n_nodes, n_groups, n_edges, kind, factorials):
     nodes, edges = int(n_nodes + 0.5), int(n_edges + 0.5)
     value = -(factorials[nodes - 1] - factorials[n_groups - 1] - factorials[nodes - n_groups])
     value -= factorials[nodes] + np.log(nodes)
-    if kind == 2:
+    if kind != 0:
         blocks = n_groups * (n_groups + 1) // 2
         value -= factorials[blocks + edges - 1] - factorials[edges] - factorials[blocks - 1]
     return value

@@ -158,14 +158,11 @@ class Source:
         """Weighted sum of squares; every observed entry is looked at, and weights are multiplied in."""
         total = 0.0
         for _, block, weight in self._raw():
-            matrix, dense = (block, weight) if block.flags.c_contiguous else (block.T, np.moveaxis(weight, -1, 0))
-            if self.weighted:
-                left = [self.shape[mode] for mode in self.others]
-                whole = (*left, block.shape[1]) if matrix is block else (block.shape[1], *left)
-                dense = np.broadcast_to(dense, whole).reshape(matrix.shape)
+            dense = self._dense(weight, block) if self.weighted else np.ones((1, 1))
+            if block.flags.c_contiguous:
+                square, low = measure(block, dense)
             else:
-                dense = np.ones((1, 1))
-            square, low = measure(np.ascontiguousarray(matrix), dense)
+                square, low = measure(np.ascontiguousarray(block.T), np.ascontiguousarray(dense.T))
             if not (np.isfinite(square) and low >= 0):
                 raise DataError(
                     "Entries of the tensor must be finite and not negative; mark what is missing by a weight of 0."
@@ -174,13 +171,11 @@ class Source:
         if not total > 0:
             raise DataError("All observed entries of the tensor are 0; there is nothing to decompose.")
         if self._blocks is None and self.weighted:
-            dense = self._dense(self.weights, self._matrix)
-            self._matrix = (self._matrix * dense).astype(self.dtype)
+            self._matrix = (self._matrix * self._dense(self.weights, self._matrix)).astype(self.dtype)
         return total
 
-    def _dense(self, weight: ndarray, block: ndarray) -> ndarray | None:
-        if not self.weighted:
-            return None
+    def _dense(self, weight: ndarray, block: ndarray) -> ndarray:
+        """Weights of all entries of a block."""
         left = [self.shape[mode] for mode in self.others]
         return np.broadcast_to(weight, (*left, block.shape[1])).reshape(block.shape)
 
