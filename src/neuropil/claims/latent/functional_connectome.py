@@ -171,7 +171,7 @@ def planted_motifs(seed: int, scale: str) -> dict[str, float]:
     full_seeds=10,
     unit="area under the ROC curve of the worst motif's pairs",
     note="The steps of a random walk are white, and after the derivative's filter about as large as what is left of an event, so that the "
-    "drift is a component of its own for either affinity; a walk without fast steps both withstand.",
+    "affinity of derivatives suffers as well. A walk without fast steps the sliding window withstands entirely, being centred.",
 )
 def drift(seed: int, scale: str) -> dict[str, float]:
     """The worst motif under drift, by either affinity."""
