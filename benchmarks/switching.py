@@ -2,7 +2,8 @@
 
 Both run expectation maximisation from one start on one design matrix, in double precision on one thread, for the same number of rounds:
 neuropil with a Newton step a round, NeMoS with its L-BFGS at its own settings. The log-likelihood of what either ends with is taken by
-neuropil's forward-backward recursion; they must agree to 1e-3 nats a bin. Compilation (numba's, XLA's) comes before. Memory is the growth
+neuropil's forward-backward recursion; ours must not be more than 1e-3 nats a bin below, and both
+within 1e-2 of each other (NeMoS's L-BFGS stops at its own tolerance, a little short of the maximum). Compilation (numba's, XLA's) comes before. Memory is the growth
 of the resident peak while a process of its own fits `SwitchingGLM` (`python -m benchmarks.switching N_BINS` prints it as JSON).
 """
 
@@ -29,7 +30,7 @@ from neuropil.stats.bases import coupling_design, exponential_basis
 from neuropil.stats.glm import log_likelihood_constants
 from neuropil.stats.spike_trains import sample_spike_trains
 
-SEED, N_STATES, N_ROUNDS, AT_LEAST, AGREE = 7, 4, 10, 3.0, 1e-3
+SEED, N_STATES, N_ROUNDS, AT_LEAST, SHORT, AGREE = 7, 4, 10, 3.0, 1e-3, 1e-2
 INSTALL = "pip install -r benchmarks/requirements.txt"
 
 
@@ -155,7 +156,7 @@ def _speed(n_bins: int, n_neurons: int, settings: Settings) -> list[Row]:
     levels = {
         name: fitting.expect(sequences, parameters, "exp").log_likelihood / n_bins for name, parameters in kept.items()
     }
-    if abs(levels["neuropil"] - levels["nemos"]) > AGREE:
+    if not -SHORT <= levels["neuropil"] - levels["nemos"] <= AGREE:
         raise RuntimeError(f"The fits end at different log-likelihoods a bin, {levels}: they did not do the same work.")
     note = (
         "one thread, float64, one start; log-likelihood a bin "
