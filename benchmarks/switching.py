@@ -2,9 +2,9 @@
 
 Both run expectation maximisation from one start on one design matrix, in double precision on one thread, for the same number of rounds:
 neuropil with a Newton step a round, NeMoS with its L-BFGS at its own settings. The log-likelihood of what either ends with is taken by
-neuropil's forward-backward recursion; ours must not be more than 1e-3 nats a bin below, and both
-within 1e-2 of each other (NeMoS's L-BFGS stops at its own tolerance, a little short of the maximum). Compilation (numba's, XLA's) comes before. Memory is the growth
-of the resident peak while a process of its own fits `SwitchingGLM` (`python -m benchmarks.switching N_BINS` prints it as JSON).
+neuropil's forward-backward recursion; ours must not be more than 1e-3 nats a bin below, and both within 1e-2 of each other (NeMoS's
+L-BFGS stops at its own tolerance, a little short of the maximum). Compilation (numba's, XLA's) comes before. Memory is the growth of the
+resident peak while a process of its own fits `SwitchingGLM` (`python -m benchmarks.switching N_BINS` prints it as JSON).
 """
 
 from __future__ import annotations
