@@ -21,6 +21,8 @@ NAMES = {
     "streaming": "benchmarks.streaming",
     "windows": "benchmarks.windows",
     "statespace": "benchmarks.statespace",
+    "switching": "benchmarks.switching",
+    "factorisation": "benchmarks.factorisation",
     "entropy": "benchmarks.entropy",
     "compare": "benchmarks.comparison",
 }

@@ -167,7 +167,7 @@ def test_descriptions():
             continue
         assert facts["name"] == name
         assert all(facts[key] for key in ("title", "modality", "description", "provenance", "licence", "where"))
-        assert bool(facts["classes"]) == (facts["task"] != "regression")
+        assert bool(facts["classes"]) == (facts["task"] not in ("regression", "structure"))
         assert isinstance(facts["classes"], list)
     assert datasets.describe("scp-healthy")["reference_score"] == 0.887
 

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
+import neuropil
 from neuropil.errors import DataError, UsageError
 from neuropil.evaluate.model_choice import choose, folds
+from neuropil.latent.bayesian_biclustering import BiClusteringSLDS
+from neuropil.latent.mm_gpvae import MMGPVAE
 from neuropil.structure import StructureModel
 
 
@@ -106,6 +109,26 @@ def test_several_modalities_are_held_out_together():
     found = choose(Coupled(), (X, X @ np.ones((4, 2)) + 1e-3), {"shrinkage": [1000.0, 0.0]})
     assert found.params == {"shrinkage": 0.0}
     assert found.table["score"][1] > -1e-4
+
+
+def test_streams_of_a_recording_are_held_out_together():
+    recording = neuropil.load("sim-spikes-images", n_trials=6, n_times=12, n_neurons=5)
+    for train, test in folds(MMGPVAE(), recording, 3):
+        assert [part.lengths for part in train] == [[12] * 4] * 2
+        assert [part.lengths for part in test] == [[12] * 2] * 2
+        assert [len(part.names) for part in test] == [5, 576]
+    without = MMGPVAE(n_shared=0, n_behaviour=0)
+    assert [part is None for part in next(folds(without, recording, 3))[0]] == [False, True]
+
+
+def test_entries_are_hidden_once_where_time_cannot_be_held_out():
+    recording = neuropil.load("sim-clustered-spikes", n_times=40)
+    counts = recording.stream("spikes").values
+    hidden = []
+    for train, test in folds(BiClusteringSLDS(), recording, 4, 7):
+        np.testing.assert_array_equal(test.stacked, counts)
+        hidden.append(np.isnan(train.stacked))
+    assert np.array_equal(np.sum(hidden, axis=0), np.ones(counts.shape))
 
 
 def test_blocks_are_contiguous_and_cover_everything_once():

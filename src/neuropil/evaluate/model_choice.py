@@ -143,7 +143,8 @@ def choose(
 def folds(model: Any, X: Any, n_folds: int, random_state: int | None = 0) -> Iterator[tuple[Any, Any]]:
     """Training and held-out data, `n_folds` times.
 
-    A model's own `held_out(X, n_folds, random_state)` comes first. Else whole sequences are held out if there are `n_folds` or more, and
+    A model's own `held_out(X, n_folds, random_state)` comes first; one that takes several streams of a recording names them by
+    `modalities(X)`, and trials of all of them are held out together. Else whole sequences are held out if there are `n_folds` or more, and
     contiguous blocks of every sequence otherwise; what is left of a sequence before and behind a block become sequences of their own.
     """
     if not isinstance(n_folds, int | np.integer) or n_folds < 2:
@@ -151,12 +152,20 @@ def folds(model: Any, X: Any, n_folds: int, random_state: int | None = 0) -> Ite
     if hasattr(model, "held_out"):
         yield from model.held_out(X, n_folds, random_state)
         return
+    if type(X) is not tuple and hasattr(model, "modalities"):
+        X = model.modalities(X)
     if type(X) is tuple:
-        for parts in zip(*(_folds(part, n_folds) for part in X), strict=True):
+        for parts in zip(*(_folds(part, n_folds) for part in X if part is not None), strict=True):
             train, test = zip(*parts, strict=True)
-            yield train, test
+            yield _as_given(train, X), _as_given(test, X)
     else:
         yield from _folds(X, n_folds)
+
+
+def _as_given(parts: tuple[Activity, ...], X: tuple[Any, ...]) -> tuple[Activity | None, ...]:
+    """The parts at the places of those that were given."""
+    left = iter(parts)
+    return tuple(None if part is None else next(left) for part in X)
 
 
 def _folds(X: Any, n_folds: int) -> Iterator[tuple[Activity, Activity]]:

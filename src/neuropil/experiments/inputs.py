@@ -25,6 +25,10 @@ Band = tuple[float | None, float | None]
 ONLINE_BAND: Band = (None, 40.0)
 ORDER = 4
 IDLE = "idle"
+NO_CLASSES = {
+    "regression": "load it with neuropil.load() and fit a regressor on its streams",
+    "structure": "fit a model of hidden structure to it with `neuropil fit`",
+}
 SETTINGS: dict[str, tuple[str, ...]] = {
     "offline": ("tmin", "tmax", "labels", "stream", "band"),
     "pseudo-online": ("length", "overlap", "labels", "stream", "band"),
@@ -118,10 +122,9 @@ def load_material(
             raise UsageError("These windows are cut already; pass a recording to cut them in another way.")
         return _material(data.attrs.get("dataset") or "windows", data, "offline", {}, {}, named=False)
     name, recordings, facts = load_recordings(data, options)
-    if facts.get("task") == "regression":
-        raise UsageError(
-            f"{name} has no classes to tell apart, it is for regression; load it with neuropil.load() and fit a regressor on its streams."
-        )
+    for task, instead in NO_CLASSES.items():
+        if facts.get("task") == task:
+            raise UsageError(f"{name} has no classes to tell apart, it is for {task}; {instead}.")
     X, cut = cut_windows(recordings, mode, settings)
     material = _material(name, X, mode, cut, facts, named=isinstance(data, str | Path))
     trials = {}

@@ -15,6 +15,7 @@ Wei (2024). Bayesian bi-clustering of neural spiking activity with latent struct
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ import pandas as pd
 from numpy import ndarray
 from scipy.special import logsumexp
 
-from neuropil.activity import Activity
+from neuropil.activity import Activity, read_activity
 from neuropil.errors import DataError, UsageError
 from neuropil.findings import Curves, Findings, Heatmap, Intervals, Raster
 from neuropil.findings import Trajectories as TrajectoryPanel
@@ -177,9 +178,10 @@ class BiClusteringSLDS(StructureModel):
         self._check()
         counts = self._single(self._read(X, fitting=True, missing=True))
         priors = self.priors(counts.shape[1])
+        shortest, longest = self.block_lengths
         settings = Settings(
-            self.n_iter, self.burn_in, self.init, self.n_start, self.n_candidates, tuple(self.block_lengths), self.temperature
-        )  # fmt: skip
+            self.n_iter, self.burn_in, self.init, self.n_start, self.n_candidates, (shortest, longest), self.temperature
+        )
         chains = self._sample(counts, priors, settings)
         self._summarise(counts, chains)
         self.converged_ = warn_unless_converged(self.diagnostics(), self.n_chains)
@@ -226,6 +228,14 @@ class BiClusteringSLDS(StructureModel):
             )
         return float(np.mean(logsumexp(each, axis=0) - np.log(len(eta))))
 
+    def held_out(self, X: Any, n_folds: int = 4, random_state: int | None = 0) -> Iterator[tuple[Activity, Activity]]:
+        """The data with every `n_folds`-th entry hidden, and the whole data for `score`: what model choice holds out."""
+        activity = read_activity(X)
+        counts = self._single(activity)
+        fold = np.random.default_rng(random_state).permuted(np.arange(counts.size) % n_folds).reshape(counts.shape)
+        for k in range(n_folds):
+            yield activity._replace(sequences=[np.where(fold == k, np.nan, counts)]), activity
+
     def findings(self, X: Any) -> Findings:
         """Clusters, states, trajectories and how sure they are; `X` is what the model was fitted on."""
         counts = self._single(self._read(X, fitting=False, missing=True))
@@ -252,6 +262,7 @@ class BiClusteringSLDS(StructureModel):
         }
         ordered = [names[i] for i in order]
         sweeps = np.arange(self.n_iter)
+        (low, high), (least, most) = self.baseline_interval_, self.dispersion_interval_
         panels = {
             "coclustering": Heatmap(
                 "Probability that two units are in one cluster", self.coclustering_[np.ix_(order, order)], ordered, ordered,
@@ -259,8 +270,8 @@ class BiClusteringSLDS(StructureModel):
             ),
             "raster": Raster("Counts, clusters and states", counts, names, self.states_, self.sfreq_, order, self.labels_),
             "trajectories": TrajectoryPanel("Log rate of every cluster, with 95 % intervals", paths, bands, None, self.sfreq_),
-            "baselines": Intervals("Log rate averaged over time", names, self.baseline_, *self.baseline_interval_, "log counts a bin"),
-            "dispersion": Intervals("Dispersion", names, self.dispersion_, *self.dispersion_interval_, "r"),
+            "baselines": Intervals("Log rate averaged over time", names, self.baseline_, low, high, "log counts a bin"),
+            "dispersion": Intervals("Dispersion", names, self.dispersion_, least, most, "r"),
         }  # fmt: skip
         for name, label in (("log_likelihood", "Log-likelihood"), ("n_clusters", "Clusters"), ("n_states", "States")):
             lines = {f"chain {k}": values for k, values in enumerate(self.trace_[name])}

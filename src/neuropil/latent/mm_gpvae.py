@@ -261,6 +261,11 @@ class MMGPVAE(StructureModel):
         self._read_off()
         return self
 
+    def modalities(self, Y: Any, X: Any = None) -> tuple[Activity | None, Activity | None]:
+        """Neural data and behaviour, of one recording or of arrays, as sequences; None for what no latent is to explain."""
+        n_latents = (self.n_neural, self.n_shared, self.n_behaviour)
+        return read_modalities(Y, X, n_latents, (self.neural_stream, self.behaviour_stream), self.bin_width)
+
     def transform(self, Y: Any = None, X: Any = None) -> ndarray:
         """Posterior means of the latents, shape (n_trials, n_times, n_latents); one modality may be missing with `fusion="poe"`."""
         return self.posterior(Y, X).mean
@@ -368,8 +373,7 @@ class MMGPVAE(StructureModel):
         if not fitting:
             check_is_fitted(self)
         n_latents = (self.n_neural, self.n_shared, self.n_behaviour)
-        streams = (self.neural_stream, self.behaviour_stream)
-        neural, behaviour = read_modalities(Y, X, n_latents, streams, self.bin_width)
+        neural, behaviour = self.modalities(Y, X)
         check_presence(neural is not None, behaviour is not None, n_latents, None if fitting else self.fusion)
         kind: Literal["counts", "traces"] = "counts" if self.neural_likelihood == "poisson" else "traces"
         if neural is not None:
