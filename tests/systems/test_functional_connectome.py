@@ -8,7 +8,7 @@ from sklearn.metrics import adjusted_rand_score, roc_auc_score
 from neuropil.datasets.worm_files import worm_recording
 from neuropil.datasets.worm_names import neuron_order
 from neuropil.errors import DataError, UsageError
-from neuropil.latent.affinities import (
+from neuropil.latent.connectome_affinities import (
     affinity_of_pairs,
     differential_affinity,
     normalised_derivative,

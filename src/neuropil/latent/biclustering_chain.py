@@ -134,9 +134,17 @@ def run_chain(
         if advance is not None:
             advance(f"{state.n_clusters} clusters, {int(trace[sweep, 1])} states", 1)
     return ChainDraws(
-        trace, labels, states, quantities, kept, *(np.stack([draw[k] for draw in full]) for k in range(3)),
-        [draw[3] for draw in full], float(np.mean(accepted)) if accepted else 1.0,
-    )  # fmt: skip
+        trace=trace,
+        labels=labels,
+        states=states,
+        quantities=quantities,
+        kept=kept,
+        log_means=np.stack([draw[0] for draw in full]),
+        dispersion=np.stack([draw[1] for draw in full]),
+        loadings=np.stack([draw[2] for draw in full]),
+        blocks=[draw[3] for draw in full],
+        acceptance=float(np.mean(accepted)) if accepted else 1.0,
+    )
 
 
 def sweep_once(

@@ -1,6 +1,6 @@
 """Dynamic functional connectome: which neurons work together, when, and in which animals.
 
-Pairs of neurons get an affinity at every moment in every animal, which is high where both change alike (`affinities`); the non-negative
+Pairs of neurons get an affinity at every moment in every animal, high where both change alike (`connectome_affinities`); the non-negative
 tensor (time, animal, pair) is a sum of few motifs, each a time course, a loading for every animal, and a weight for every pair of neurons
 (`neuropil.stats.cp`); the pairs of a motif are a weighted graph, whose communities a weighted stochastic block model finds
 (`neuropil.stats.block_model`). Nothing is supervised: stimuli are compared with the time courses afterwards.
@@ -30,10 +30,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from neuropil.errors import DataError, UsageError
 from neuropil.findings import Findings
-from neuropil.latent.affinities import to_matrix
-from neuropil.latent.affinity_tensor import AFFINITIES, MAX_ENTRIES, AffinityTensor, affinity_tensor
-from neuropil.latent.animals import aligned, read_animals
+from neuropil.latent.connectome_affinities import to_matrix
+from neuropil.latent.connectome_animals import aligned, read_animals
 from neuropil.latent.connectome_findings import describe
+from neuropil.latent.connectome_tensor import AFFINITIES, MAX_ENTRIES, AffinityTensor, affinity_tensor
 from neuropil.latent.weighted_block_model import WeightedSBM
 from neuropil.progress import bar
 from neuropil.stats.cp import Blocks, CPResult, nonnegative_cp, nonnegative_cp_starts

@@ -171,7 +171,8 @@ class Source:
         if not total > 0:
             raise DataError("All observed entries of the tensor are 0; there is nothing to decompose.")
         if self._blocks is None and self.weighted:
-            self._matrix = (self._matrix * self._dense(self.weights, self._matrix)).astype(self.dtype)
+            matrix = self._matrix  # weighed once here instead of at every product
+            self._matrix = (matrix * self._dense(self.weights, matrix)).astype(self.dtype)
         return total
 
     def _dense(self, weight: ndarray, block: ndarray) -> ndarray:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from neuropil.errors import DataError, UsageError
-from neuropil.latent.affinities import (
+from neuropil.latent.connectome_affinities import (
     affinity_of_pairs,
     normalised_derivative,
     observed_pairs,
