@@ -38,7 +38,7 @@ TRAIN = 48_000
 EPOCHS = {"quick": 12, "full": 40}
 PRETRAINING = {"quick": 8, "full": 30}
 TUNING = {"quick": 40, "full": 80}
-ALIGNING = {"quick": 8, "full": 30}
+ALIGNING = {"quick": 5, "full": 30}
 CHOICES = 32
 
 
@@ -211,7 +211,7 @@ def few_labels(seed: int, scale: str) -> dict[str, float]:
     for fraction, suffix in ((0.01, ""), (0.05, "_5_percent")):
         tuning = {
             "fraction": fraction,
-            "max_epochs": TUNING[scale],
+            "max_epochs": round(TUNING[scale] * 0.01 / fraction),
             "validation": 0.2,
             "batch_size": 16,
             "warmup_tokens": 0.0,
@@ -258,7 +258,7 @@ def alignment(seed: int, scale: str) -> dict[str, float]:
     rng = np.random.default_rng(seed)
     movie = moving_bar(6000, random_state=rng)
     n_times, train = 30_000, 24_000
-    drive = bar_drive(movie, n_times, gain=1.0, place_gain=3.0)
+    drive = bar_drive(movie, n_times, gain=1.0, place_gain=2.0)
     spikes = simulate_coupled_logistic(n_times, drive=drive, random_state=rng).spikes
     frames, per_bin = movie.frames, 5
     settings = {"max_epochs": ALIGNING[scale], "frame_kernel": (2, 16, 4), "frame_stride": (2, 16, 4)}
