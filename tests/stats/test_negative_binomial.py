@@ -93,5 +93,5 @@ def test_dispersion_has_its_exact_posterior():
 
 
 def test_messages():
-    with pytest.raises(UsageError, match="need designs of 5 bins"):
-        laplace_fits(np.ones((5, 1)), np.ones(1), np.zeros((1, 4, 2)))
+    with pytest.raises(UsageError, match="dispersion must be positive, got 0"):
+        laplace_fits(np.ones((5, 1)), np.zeros(1), np.zeros((1, 5, 2)))

@@ -298,6 +298,7 @@ class BiClusteringSLDS(StructureModel):
 
     def _sample(self, counts: ndarray, priors: Priors, settings: Settings) -> list[ChainDraws]:
         from joblib import Parallel, delayed, effective_n_jobs, parallel_config
+        from threadpoolctl import threadpool_limits
 
         seeds = [int(seed) for seed in start_seeds(self.n_chains, self.random_state)]
         if effective_n_jobs(self.n_jobs) > 1 and len(seeds) > 1:
@@ -305,7 +306,8 @@ class BiClusteringSLDS(StructureModel):
                 return list(
                     Parallel(n_jobs=self.n_jobs)(delayed(run_chain)(counts, priors, settings, s) for s in seeds)
                 )
-        with bar("Sampling", len(seeds) * self.n_iter) as advance:
+        # matrices of a dozen rows: more threads of linear algebra cost four times what they do
+        with threadpool_limits(1), bar("Sampling", len(seeds) * self.n_iter) as advance:
             return [run_chain(counts, priors, settings, seed, advance=advance) for seed in seeds]
 
     def _summarise(self, counts: ndarray, chains: list[ChainDraws]) -> None:

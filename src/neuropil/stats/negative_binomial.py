@@ -84,12 +84,9 @@ def laplace_fits(
     >>> fits.modes.round(2).tolist()
     [[[0.69]]]
     """
-    n_times, n_neurons = counts.shape
-    if designs.shape[1] != n_times or len(dispersion) != n_neurons:
-        raise UsageError(
-            f"Counts of shape {counts.shape} need designs of {n_times} bins and {n_neurons} dispersions, "
-            f"got {designs.shape[1]} and {len(dispersion)}."
-        )
+    if not np.all(dispersion > 0):
+        raise UsageError(f"dispersion must be positive, got {dispersion[~(dispersion > 0)][0]}.")
+    n_neurons = counts.shape[1]
     q = designs.shape[2]
     fits = LaplaceFits(
         np.empty((n_neurons, len(designs))), np.empty((n_neurons, len(designs), q)), np.empty((n_neurons, len(designs), q, q))
