@@ -82,10 +82,7 @@ def least_squares_partition(labels: Int[ndarray, "draw item"]) -> int:
     1
     """
     mean = co_clustering(labels)
-    partitions, first, counts = np.unique(
-        np.stack([first_occurrence(row) for row in labels]), axis=0, return_index=True, return_counts=True
-    )
-    del counts
+    partitions, first = np.unique(np.stack([first_occurrence(row) for row in labels]), axis=0, return_index=True)
     losses = [np.sum(((row[:, None] == row) - mean) ** 2) for row in partitions]
     return int(first[int(np.argmin(losses))])
 

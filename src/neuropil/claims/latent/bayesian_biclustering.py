@@ -89,7 +89,7 @@ def exact_pieces(seed: int, scale: str) -> dict[str, float]:
         at_least("labels_given_states", "k_means"),
         at_least("labels_given_states", 0.75),
     ),
-    seeds=5,
+    seeds=10,
     unit="adjusted Rand index",
     note="From random blocks of states 40 sweeps do not suffice (states_given_paths_from_blocks); 100 to 300 do. "
     "k-means is told the number of clusters, the sampler is not. Chains start from clusters merged by a variational bound: from "
