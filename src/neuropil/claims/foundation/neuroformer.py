@@ -35,7 +35,7 @@ SIMULATED = (
 )
 WIDTH, PAST = 5, 15
 TRAIN = 48_000
-EPOCHS = {"quick": 12, "full": 40}
+EPOCHS = {"quick": 16, "full": 40}
 PRETRAINING = {"quick": 8, "full": 30}
 TUNING = {"quick": 40, "full": 80}
 ALIGNING = {"quick": 5, "full": 30}
@@ -196,6 +196,8 @@ def _ridge(spikes: ndarray, target: ndarray, chosen: ndarray, test: ndarray, tes
     linear=("ridge",),
     holds=(at_least("pretrained", "from_scratch", margin=0.10), at_least("pretrained", "ridge", margin=-0.05)),
     unit="Pearson r",
+    note="On a seed set aside for calibration the gain over training from scratch was 0.01, not 0.10: the speed shows in the counts of "
+    "ten neurons, and a hundred labels suffice to learn to add them up.",
 )
 def few_labels(seed: int, scale: str) -> dict[str, float]:
     """Correlation on the last fifth of the recording, with 1 and with 5 percent of the windows labelled."""
@@ -251,7 +253,8 @@ def _retrieval(pairs: _Aligned, rng: np.random.Generator) -> float:
     holds=(at_least("aligned", 4 / CHOICES), *between("not_aligned", 0.0, 2 / CHOICES)),
     unit="share found (chance 0.031)",
     note="Compared are features that have not seen the frames. A response that told the direction alone could find no more than twice as "
-    "often as chance, since half of the windows are alike; so every neuron also has a place on the screen.",
+    "often as chance, since half of the windows are alike; so every neuron also has a place on the screen. Ridge regression from counts "
+    "to pixels finds more still.",
 )
 def alignment(seed: int, scale: str) -> dict[str, float]:
     """Retrieval on the last fifth of the recording, with the contrastive loss and with next to none of it."""
