@@ -10,17 +10,14 @@ from neuropil.stats.fixed_points import eigenvalues, find_fixed_points, jacobian
 from neuropil.stats.rnn_dynamics import (
     autonomous_endpoints,
     consistency,
-    find_kick_neurons,
-    gain_sweep,
-    integrating_populations,
     jacobian_spectrum,
     noise_orbit,
     noise_sensitivity,
     residency_times,
-    switch_rate,
     trajectories,
     turns,
 )
+from neuropil.stats.rnn_neurons import find_kick_neurons, gain_sweep, integrating_populations, switch_rate
 
 
 def linear(weights, bias):

@@ -12,7 +12,9 @@ from torch.nn.functional import one_hot
 import neuropil
 from neuropil import train
 from neuropil.errors import DataError, UsageError
-from neuropil.learning.rnn_hmm import LAPTOP, HMMEmulatorRNN, NoiseDrivenRNN, read_symbols, symbol_statistics
+from neuropil.learning.rnn_hmm import LAPTOP, HMMEmulatorRNN, NoiseDrivenRNN
+from neuropil.learning.rnn_hmm_findings import kick_table
+from neuropil.learning.rnn_hmm_symbols import read_symbols, symbol_statistics
 from neuropil.nn.recurrent import relu_scan
 from neuropil.simulate.symbols import cyclic, linear_chain
 from neuropil.stats.rnn_dynamics import trajectories
@@ -201,10 +203,10 @@ def test_findings_are_figures_tables_and_panels(fitted, symbols):
     assert 0.5 <= found.summary["turning_one_way"] <= 1
 
 
-def test_a_network_that_never_dwells_has_no_kick_neurons(fitted):
+def test_a_network_that_never_dwells_has_no_kick_neurons():
     restless = np.resize([0, 1], (2, 60))
     with pytest.warns(UserWarning, match="No state is 8 steps away"):
-        assert len(fitted._kicks(np.ones((2, 60, 12)), restless)) == 0
+        assert len(kick_table(np.ones((2, 60, 12)), restless)) == 0
 
 
 def test_an_unfitted_network_and_its_clone():

@@ -21,12 +21,10 @@ arXiv:2510.25674.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float, Float32, Int
 from numpy import ndarray
@@ -36,11 +34,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, gumbel_softmax, one_hot
 
 from neuropil import train
-from neuropil.activity import check_same_length, read_activity
 from neuropil.errors import DataError, UsageError
-from neuropil.findings import Curves, Findings, Heatmap, Trajectories, TransitionGraph
+from neuropil.findings import Findings
+from neuropil.learning.rnn_hmm_findings import describe
+from neuropil.learning.rnn_hmm_symbols import read_symbols
 from neuropil.nn.recurrent import relu_scan
-from neuropil.stats import rnn_dynamics
+from neuropil.stats import rnn_dynamics, rnn_neurons
 from neuropil.stats.rnn_dynamics import Step
 from neuropil.stats.sinkhorn import sinkhorn_divergence
 from neuropil.structure import StructureModel
@@ -48,7 +47,6 @@ from neuropil.structure import StructureModel
 LOSSES = ("sinkhorn", "marginal")
 LAPTOP: dict[str, Any] = {"n_hidden": 64, "n_inputs": 16, "batch_size": 256, "max_epochs": 150, "validation": 0.2}
 """Settings for a minute on one core: 150 epochs are 1500 steps where 3200 sequences are given."""
-SILENCE = 500
 
 
 class Sample(NamedTuple):
@@ -65,42 +63,6 @@ class Sample(NamedTuple):
     symbols: Int[ndarray, "sequence time"]
     hidden: Float32[ndarray, "sequence time unit"]
     logits: Float32[ndarray, "sequence time symbol"]
-
-
-class SymbolStatistics(NamedTuple):
-    """How sequences of symbols behave.
-
-    Attributes
-    ----------
-    frequencies : ndarray of shape (n_symbols,)
-        Share of every symbol.
-    transition : ndarray of shape (n_symbols, n_symbols)
-        Share of the next symbols after every one; rows of symbols that never occur are zero.
-    volatility : float
-        Mean number of changes a sequence.
-    """
-
-    frequencies: Float[ndarray, " symbol"]
-    transition: Float[ndarray, "symbol symbol"]
-    volatility: float
-
-
-def symbol_statistics(symbols: Int[ndarray, "sequence time"], n_symbols: int) -> SymbolStatistics:
-    """Frequencies, transitions and changes of symbols.
-
-    Examples
-    --------
-    >>> statistics = symbol_statistics(np.array([[0, 0, 1, 1], [0, 1, 1, 1]]), 2)
-    >>> statistics.transition.round(2).tolist(), statistics.volatility
-    ([[0.33, 0.67], [0.0, 1.0]], 1.0)
-    """
-    pairs = np.bincount((symbols[:, :-1] * n_symbols + symbols[:, 1:]).ravel(), minlength=n_symbols**2)
-    counts = pairs.reshape(n_symbols, n_symbols).astype(float)
-    changes = (symbols[:, 1:] != symbols[:, :-1]).sum(axis=1)
-    frequencies = np.bincount(symbols.ravel(), minlength=n_symbols) / symbols.size
-    return SymbolStatistics(
-        frequencies, counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), float(changes.mean())
-    )
 
 
 class NoiseDrivenRNN(nn.Module):
@@ -380,83 +342,7 @@ class HMMEmulatorRNN(StructureModel):
 
     def findings(self, X: Any) -> Findings:
         """How well the made-up sequences behave like the data, and the dynamics behind them."""
-        symbols = self._symbols(X)
-        made = self.sample(min(max(len(symbols), 100), 2000), symbols.shape[1], random_state=self.seed_)
-        data, model = (symbol_statistics(s, self.n_symbols_) for s in (symbols, made.symbols))
-        long = self.sample(20, 400, random_state=self.seed_)
-        paths = long.hidden.astype(np.float64)
-        labels = long.logits.argmax(axis=-1)
-        orbit = rnn_dynamics.noise_orbit(paths)
-        rest = rnn_dynamics.autonomous_endpoints(
-            self.step(), paths[:, 100::100].reshape(-1, self.n_hidden), self.n_inputs, SILENCE
-        )
-        states = paths[0, 50:250]
-        residency = rnn_dynamics.residency_times(
-            self.step(), self.readout, states, self.n_inputs, random_state=self.seed_
-        )
-        spectrum = rnn_dynamics.jacobian_spectrum(self.step(), states, self.n_inputs)
-        names = [str(k) for k in range(self.n_symbols_)]
-        kicks = self._kicks(paths, labels)
-        tables = {
-            "symbols": pd.DataFrame({"symbol": names, "data": data.frequencies, "network": model.frequencies}),
-            "kick_neurons": kicks,
-            "residency": pd.DataFrame(
-                {
-                    "residency": residency.times,
-                    "sign_changes": residency.sign_changes,
-                    "unstable": spectrum.n_unstable,
-                    "near_critical": spectrum.n_critical,
-                }
-            ),
-        }
-        epochs = np.arange(len(self.history_))
-        lines = {"training": np.array([row["loss"] for row in self.history_]), "validation": self.objective_}
-        panels = {
-            "objective": Curves("Divergence from the data", epochs, lines, "epoch", "Sinkhorn divergence"),
-            "orbit": Trajectories(
-                "Orbit of the noisy network", {f"run {k}": orbit.paths[k] for k in range(min(3, len(orbit.paths)))}
-            ),
-            "transitions": TransitionGraph("Symbols of the network", model.transition, names),
-            "transition_errors": Heatmap(
-                "Network less data",
-                model.transition - data.transition,
-                names,
-                names,
-                "probability",
-                "next symbol",
-                "symbol",
-            ),
-        }
-        summary = {
-            "n_symbols": self.n_symbols_,
-            "n_parameters": sum(p.numel() for p in self.module_.parameters()),
-            "divergence": -self.score(symbols),
-            "best_epoch": self.best_epoch_,
-            "volatility_data": data.volatility,
-            "volatility_network": model.volatility,
-            "spectral_radius": float(np.abs(np.linalg.eigvals(self.W_rec_)).max()),
-            "end_norm_without_noise": rest.relative_norm,
-            "end_spread_without_noise": rest.relative_spread,
-            "orbit_variance": float(orbit.variance_ratio[:2].sum()),
-            "turns": float(np.abs(orbit.turns).mean()),
-            "turning_one_way": orbit.consistency,
-        }
-        return Findings(summary, tables, panels)
-
-    def _kicks(self, paths: ndarray, labels: ndarray) -> pd.DataFrame:
-        """One row a kick neuron; none, with a warning, where the network never dwells."""
-        columns = ["from", "to", "neuron", "score"]
-        try:
-            kicks = rnn_dynamics.find_kick_neurons(paths, labels)
-        except DataError as error:
-            warnings.warn(f"No kick neurons: {error}", stacklevel=3)
-            return pd.DataFrame(columns=columns)
-        rows = [
-            (before, after, neuron, kicks.scores[before, after][neuron])
-            for (before, after), neurons in kicks.neurons.items()
-            for neuron in neurons.tolist()
-        ]
-        return pd.DataFrame(rows, columns=columns)
+        return describe(self, self._symbols(X))
 
     def _track(self, module: nn.Module, epoch: int) -> dict[str, float]:
         if epoch % int(self.track_every or 1):
@@ -467,7 +353,7 @@ class HMMEmulatorRNN(StructureModel):
         with torch.inference_mode(False):
             spectrum = rnn_dynamics.jacobian_spectrum(self.step(), states, self.n_inputs)
         return {
-            "switch_rate": rnn_dynamics.switch_rate(labels),
+            "switch_rate": rnn_neurons.switch_rate(labels),
             "n_unstable": float(spectrum.n_unstable.mean()),
             "n_critical": float(spectrum.n_critical.mean()),
         }
@@ -512,48 +398,3 @@ class HMMEmulatorRNN(StructureModel):
                 self.module_ = NoiseDrivenRNN(self.n_hidden, self.n_inputs, self.n_symbols_, self.tau)
             self.module_.load_state_dict({name: torch.as_tensor(np.array(value)) for name, value in parameters.items()})
             self.module_.eval()
-
-
-def read_symbols(X: Any) -> Int[ndarray, "sequence time"]:
-    """Sequences of symbols from an array (sequence, time), one-hot (sequence, time, symbol), a stream or recordings.
-
-    Raises
-    ------
-    DataError
-        If values are no whole numbers from 0, one-hot rows do not have a single one, or sequences differ in length.
-
-    Examples
-    --------
-    >>> read_symbols(np.eye(3)[[[2, 0], [1, 1]]]).tolist()
-    [[2, 0], [1, 1]]
-    """
-    if isinstance(X, ndarray | Tensor):
-        array = np.asarray(X)
-        if array.dtype.kind not in "biuf" or array.ndim not in (2, 3) or 0 in array.shape:
-            raise DataError(
-                "Expected symbols of shape (sequence, time) or one-hot (sequence, time, symbol), none empty, "
-                f"got shape {array.shape} of {array.dtype}."
-            )
-        if array.ndim == 3:
-            if not (np.isin(array, (0, 1)).all() and (array.sum(axis=-1) == 1).all()):
-                raise DataError(
-                    "Expected one-hot symbols: a single 1 at every step, 0 elsewhere; give integers otherwise."
-                )
-            return array.argmax(axis=-1).astype(np.int64)
-    else:
-        activity = read_activity(X)
-        stacked = check_same_length(activity)
-        array = stacked[..., activity.names.index("symbol") if "symbol" in activity.names else 0]
-        if len(activity.names) > 1 and "symbol" not in activity.names:
-            raise DataError(
-                f"Expected a stream with one channel of symbols, got {len(activity.names)} channels; give that channel alone."
-            )
-    finite = np.isfinite(array).all()
-    if not finite or (array < 0).any() or (array != np.floor(array)).any():
-        raise DataError(
-            f"Symbols must be whole numbers from 0, got values from {np.nanmin(array):g} to {np.nanmax(array):g}"
-            f"{'' if finite else ', some not finite'}; number them 0, 1, 2 ..."
-        )
-    if array.shape[1] < 2:
-        raise DataError("Sequences of one step have no order to learn; give two steps or more.")
-    return array.astype(np.int64)

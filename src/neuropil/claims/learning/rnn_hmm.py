@@ -22,9 +22,10 @@ from torch.nn.functional import one_hot
 
 from neuropil import train
 from neuropil.claims.core import at_least, at_most, claim
-from neuropil.learning.rnn_hmm import LAPTOP, HMMEmulatorRNN, NoiseDrivenRNN, symbol_statistics
+from neuropil.learning.rnn_hmm import LAPTOP, HMMEmulatorRNN, NoiseDrivenRNN
+from neuropil.learning.rnn_hmm_symbols import symbol_statistics
 from neuropil.simulate.symbols import SymbolModel, cyclic, fully_connected, linear_chain
-from neuropil.stats import rnn_dynamics
+from neuropil.stats import rnn_dynamics, rnn_neurons
 from neuropil.stats.fixed_points import find_fixed_points
 from neuropil.stats.sinkhorn import sinkhorn_divergence
 
@@ -340,7 +341,7 @@ class Silencing:
 
     def _rate(self, gain: ndarray, which: str) -> float:
         step = self.network.step(**{which: gain})
-        rates = rnn_dynamics.gain_sweep(lambda _: step, self.network.readout, [0.0], self.noise, self.network.n_hidden)
+        rates = rnn_neurons.gain_sweep(lambda _: step, self.network.readout, [0.0], self.noise, self.network.n_hidden)
         return float(rates[0])
 
     def __call__(self, neurons: ndarray, which: str = "recurrent_gain") -> float:
@@ -380,7 +381,7 @@ def kick_neurons_cause_switches(seed: int, scale: str) -> dict[str, float]:
     activity = paths.mean(axis=(0, 1))
     row: dict[str, float] = {}
     for name, n_neurons in (("", 3), ("_of_ten", 5), ("_of_twenty", 10)):
-        kicks = rnn_dynamics.find_kick_neurons(paths, labels, n_neurons=n_neurons).all
+        kicks = rnn_neurons.find_kick_neurons(paths, labels, n_neurons=n_neurons).all
         controls = [silence(_of_same_activity(kicks, activity, rng)) for _ in range(10)]
         row |= {f"kick_silenced{name}": silence(kicks), f"control_silenced{name}": float(np.mean(controls))}
     return row
@@ -401,11 +402,9 @@ def integrating_populations_add_up_noise(seed: int, scale: str) -> dict[str, flo
     """The input of the populations silenced, against that of as many of the other neurons."""
     paths, labels = _long_run(seed)
     network = _network("linear_chain_2", seed)
-    kicks = rnn_dynamics.find_kick_neurons(paths, labels)
+    kicks = rnn_neurons.find_kick_neurons(paths, labels)
     first, second = (kicks.neurons[pair] for pair in ((0, 2), (2, 0)))
-    populations = rnn_dynamics.integrating_populations(
-        network.W_rec_, first, second, round(70 / 150 * network.n_hidden)
-    )
+    populations = rnn_neurons.integrating_populations(network.W_rec_, first, second, round(70 / 150 * network.n_hidden))
     integrating = np.concatenate(populations)
     others = np.setdiff1d(np.arange(network.n_hidden), np.concatenate([integrating, kicks.all]))
     silence, rng = Silencing(seed), np.random.default_rng([seed, 5])
