@@ -90,6 +90,7 @@ def exact_pieces(seed: int, scale: str) -> dict[str, float]:
         at_least("labels_given_states", 0.75),
     ),
     seeds=10,
+    full_seeds=10,
     unit="adjusted Rand index",
     note="From random blocks of states 40 sweeps do not suffice (states_given_paths_from_blocks); 100 to 300 do. "
     "k-means is told the number of clusters, the sampler is not. Chains start from clusters merged by a variational bound: from "
@@ -144,10 +145,11 @@ def joint_recovery(seed: int, scale: str) -> dict[str, float]:
     system="both",
     baselines=("no_switching", "no_clusters", "one_wide_cluster"),
     holds=(at_least("both", "no_switching"), at_least("both", "no_clusters")),
-    seeds=3,
+    seeds=6,
+    full_seeds=6,
     unit="log-likelihood per held-out count",
-    note="one_wide_cluster has as many latent variables in one cluster as three clusters have. In the published simulation, at 1.4 counts a "
-    "bin, a single dynamics predicted held-out counts as well in one of two seeds used for calibration.",
+    note="one_wide_cluster has as many latent variables in one cluster as three clusters have. In the published simulation, at 1.4 counts "
+    "a bin, a single dynamics predicted held-out counts as well in one of two seeds used for calibration.",
 )
 def single_structures(seed: int, scale: str) -> dict[str, float]:
     """The full model, one with a single dynamics, two with a single cluster."""
