@@ -45,7 +45,7 @@ def is_recorded(X: Any) -> bool:
 
 
 def state_trials(
-    recordings: Recording | list[Recording],
+    recordings: Any,
     *,
     stream: str | None = None,
     state: str | None = None,
