@@ -45,12 +45,13 @@ class TransitionGraph(Panel):
 
 @dataclass(frozen=True)
 class Connectivity(Panel):
-    """Directed weights of shape (post, pre), units ordered by their community where there are any."""
+    """Weights of shape (post, pre), units ordered by their community where there are any; symmetric ones are not `directed`."""
 
     weights: ndarray
     names: Sequence[str]
     communities: ndarray | None = None
     label: str = "weight"
+    directed: bool = True
 
 
 @dataclass(frozen=True)

@@ -244,7 +244,8 @@ def _(panel: Connectivity, figure: Any) -> None:
     names = [panel.names[int(k)] for k in order]
     _named(axis.xaxis, names, rotate=True)
     _named(axis.yaxis, names)
-    axis.set(xlabel="from (pre)", ylabel="to (post)")
+    if panel.directed:
+        axis.set(xlabel="from (pre)", ylabel="to (post)")
     if panel.communities is not None:
         for vertical in (False, True):
             _borders(axis, np.asarray(panel.communities)[order], vertical=vertical)

@@ -51,7 +51,12 @@ def describe(model: Any, loadings: Any) -> Findings:
     }
     for r, name in enumerate(names):
         panels[f"graph_{r + 1}"] = Connectivity(
-            f"Pairs of {name}", model.graph(r), model.unit_names_, model.communities_[r], "weight / mean"
+            f"Pairs of {name}",
+            model.graph(r),
+            model.unit_names_,
+            model.communities_[r],
+            "weight / mean",
+            directed=False,
         )
     summary = {
         "animals": len(animals),
