@@ -114,7 +114,7 @@ def _classes(weights: ndarray, cut: float) -> ndarray:
     seeds=5,
     full_seeds=10,
     unit="macro-F1",
-    note="It does not hold: the classes are as good as weights at their best threshold, which nobody knows without the truth, but not "
+    note="The classes are as good as weights at their best threshold, which nobody knows without the truth, but not "
     "better. The fixed baselines are cut at 0.4, where the one-hot fit starts to count connections as absent.",
 )
 def signs(seed: int, scale: str) -> dict[str, float]:
@@ -208,7 +208,7 @@ def switching_is_needed(seed: int, scale: str) -> dict[str, float]:
     full_seeds=10,
     unit="part of the bins",
     greater_is_better=False,
-    note="It does not hold: couplings that differ between states drive the neurons by different amounts, 0.1 spikes a bin or so, which "
+    note="Couplings that differ between states drive the neurons by different amounts, 0.1 spikes a bin or so, which "
     "over the fifty bins of a stay is plenty once all neurons are counted, if the model is started more than once. What rates do not give "
     "is the log-likelihood, and the couplings.",
 )
