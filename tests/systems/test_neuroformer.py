@@ -38,7 +38,7 @@ def module():
     torch.manual_seed(0)
     built = NeuroformerNetwork(
         5, 15, current_tokens=12, past_tokens=20, emb_size=16, num_heads=2, n_self=2, n_past=2, frame_kernel=(1, 4, 4), n_inputs=1,
-        n_targets=2, n_frames=1, n_behavior=1, contrastive=True,
+        n_targets=2, n_frames=1, n_behaviour=1, contrastive=True,
     ).eval()  # fmt: skip
     for parameter in built.parameters():
         if parameter.ndim > 1:
@@ -59,7 +59,7 @@ def inputs(n=3, n_tokens=7, n_past=9):
         "past_ids": integers(0, 5, (n, n_past)),
         "past_bins": integers(0, 15, (n, n_past)),
         "frames": torch.randn(n, 2, 8, 8, generator=rng),
-        "behavior": torch.randn(n, 1, 1, generator=rng),
+        "behaviour": torch.randn(n, 1, 1, generator=rng),
     }
 
 
@@ -85,7 +85,7 @@ def test_earlier_logits_do_not_depend_on_later_tokens(module):
     assert (after.id_logits[:, 4:] - before.id_logits[:, 4:]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("name", ["past_ids", "past_bins", "frames", "behavior"])
+@pytest.mark.parametrize("name", ["past_ids", "past_bins", "frames", "behaviour"])
 def test_every_condition_counts(module, name):
     given = inputs()
     other = {**given, name: given[name].flip(0)}
@@ -105,7 +105,7 @@ def test_padding_changes_nothing(module):
     with torch.no_grad():
         short, long = module(**given), module(**longer)
     torch.testing.assert_close(long.id_logits[:, :7], short.id_logits, rtol=0, atol=1e-5)
-    for name in ("latent", "behavior"):
+    for name in ("latent", "behaviour"):
         torch.testing.assert_close(getattr(long, name), getattr(short, name), rtol=0, atol=1e-5)
     torch.testing.assert_close(long.aligned["neural"], short.aligned["neural"], rtol=0, atol=1e-5)
 
@@ -242,7 +242,7 @@ def test_behaviour_is_learned_from_labelled_windows_and_comes_back_in_its_unit()
     speed = slow_speed(4000, random_state=0)
     drive = speed_drive(speed, 6, n_driven=6, gain=2.0)
     spikes = simulate_coupled_logistic(4000, 6, base_logit=-2.0, drive=drive, random_state=0).spikes
-    model = Neuroformer(**TINY, behavior_sfreq=100.0).fit(spikes[:3000])
+    model = Neuroformer(**TINY, behaviour_sfreq=100.0).fit(spikes[:3000])
     with pytest.raises(UsageError, match="finetune"):
         model.predict(spikes)
     metres = {"speed": 7 + 3 * speed}
@@ -273,20 +273,20 @@ def test_a_movie_and_behaviour_are_read_and_aligned():
         "frame_kernel": (2, 8, 8),
         "frame_stride": (2, 8, 8),
         "contrastive": 0.25,
-        "behavior_inputs": ("run",),
+        "behaviour_inputs": ("run",),
     }
     conduct = {"run": slow_speed(600, random_state=1), "gaze": slow_speed(600, random_state=2)}
     model = Neuroformer(**settings).fit(spikes, movie.frames, conduct)
-    assert {"contrastive", "behavior"} <= model.history_[0].keys()
+    assert {"contrastive", "behaviour"} <= model.history_[0].keys()
     found = model.aligned(spikes, movie.frames, conduct)
-    assert found.keys() == {"neural", "frames", "behavior"}
+    assert found.keys() == {"neural", "frames", "behaviour"}
     np.testing.assert_allclose((found["frames"] ** 2).sum(axis=1), 1.0, rtol=1e-4)
     assert model.predict(spikes, movie.frames, {"run": conduct["run"]}).shape == (597,)
     assert model.generate(
-        spikes[:100], frames=movie.frames[:20], behavior={"run": conduct["run"][:20]}, true_past=True
+        spikes[:100], frames=movie.frames[:20], behaviour={"run": conduct["run"][:20]}, true_past=True
     )[0].shape == (85, 6)
     with pytest.raises(DataError, match="give frames"):
-        model.predict(spikes, behavior=conduct)
+        model.predict(spikes, behaviour=conduct)
     with pytest.raises(DataError, match="lack run"):
         model.predict(spikes, movie.frames)
     with pytest.raises(UsageError, match="true_past=True"):
@@ -311,8 +311,8 @@ def test_frames_of_a_window_end_with_it():
 def test_recordings_with_streams_equal_arrays(network):
     speed, movie = slow_speed(3000, random_state=0), moving_bar(600, random_state=0)
     recording = network.recording(speed=speed, movie=movie)
-    settings = {**TINY, "frame_kernel": (2, 8, 8), "frame_stride": (2, 8, 8), "behavior_sfreq": 100.0}
-    named = Neuroformer(**settings, frame_stream="frames", behavior_streams=("speed",)).fit(recording)
+    settings = {**TINY, "frame_kernel": (2, 8, 8), "frame_stride": (2, 8, 8), "behaviour_sfreq": 100.0}
+    named = Neuroformer(**settings, frame_stream="frames", behaviour_streams=("speed",)).fit(recording)
     arrays = Neuroformer(**settings).fit(network.spikes, movie.frames, {"speed": speed})
     np.testing.assert_array_equal(named.predict(recording), arrays.predict(network.spikes, movie.frames))
     assert named.target_names_ == ("speed",)
@@ -367,10 +367,10 @@ def test_messages(network, fitted):
     assert np.isfinite(fitted.score(silent))
     with pytest.raises(DataError, match="last 30 s and the frames 20 s"):
         Neuroformer(**TINY).fit(network.spikes, np.zeros((400, 16, 16)))
-    with pytest.raises(DataError, match="last 30 s and the behavior 29 s"):
-        Neuroformer(**TINY).fit(network.spikes, behavior={"speed": np.zeros(580)})
+    with pytest.raises(DataError, match="last 30 s and the behaviour 29 s"):
+        Neuroformer(**TINY).fit(network.spikes, behaviour={"speed": np.zeros(580)})
     with pytest.raises(DataError, match="one length"):
-        Neuroformer(**TINY).fit(network.spikes, behavior={"speed": np.zeros(600), "gaze": np.zeros(599)})
+        Neuroformer(**TINY).fit(network.spikes, behaviour={"speed": np.zeros(600), "gaze": np.zeros(599)})
     with pytest.raises(DataError, match="fitted on 6 units"):
         fitted.score(network.spikes[:, :5])
     with pytest.raises(DataError, match="needs 20 bins"):
@@ -382,7 +382,7 @@ def test_messages(network, fitted):
     with pytest.raises(UsageError, match="second modality"):
         Neuroformer(**TINY | {"contrastive": 0.25}).fit(network.spikes)
     with pytest.raises(UsageError, match="behaviour to read is run"):
-        Neuroformer(**TINY | {"behavior_inputs": ("run",)}).fit(network.spikes)
+        Neuroformer(**TINY | {"behaviour_inputs": ("run",)}).fit(network.spikes)
     with pytest.raises(UsageError, match="'learned' or 'sinusoidal'"):
         Neuroformer(**TINY | {"time_embedding": "none"}).fit(network.spikes)
     with pytest.raises(UsageError, match=r"lie in \(0, 1\]"):

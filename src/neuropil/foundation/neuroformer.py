@@ -45,7 +45,7 @@ LAPTOP: dict[str, Any] = {
     "n_self": 1,
     "n_past": 2,
     "n_frames": 1,
-    "n_behavior": 1,
+    "n_behaviour": 1,
     "drop_prob": 0.1,
     "time_embedding": "sinusoidal",
     "initial_sd": 0.1,
@@ -71,21 +71,21 @@ class Neuroformer(NeuroformerBase):
         Seconds of the window that is written, and of the past that it is given.
     dt : float, default 0.01
         Seconds a bin; arrays are taken to be binned so, spike times are counted so.
-    emb_size, num_heads, n_self, n_past, n_frames, n_behavior, drop_prob, time_embedding, initial_sd :
+    emb_size, num_heads, n_self, n_past, n_frames, n_behaviour, drop_prob, time_embedding, initial_sd :
         As in `NeuroformerNetwork`; ``n_past=0`` makes a network that knows no past.
     current_tokens, past_tokens : int, default 100
         Longest sequences; of windows with more spikes the last ones are kept, and counted in `n_truncated_`.
     frame_window : float, default 0.2
         Seconds of the movie up to the end of the current window.
-    frame_sfreq, behavior_sfreq : float, default 20.0
+    frame_sfreq, behaviour_sfreq : float, default 20.0
         Samples a second of frames and behaviour that are given as arrays.
     frame_kernel, frame_stride : tuple of int
         Frames, rows and columns of a patch of the movie, and from one patch to the next.
-    behavior_inputs : sequence of str, default ()
+    behaviour_inputs : sequence of str, default ()
         Behavioural variables that the network reads; all others are predicted.
     spike_stream, frame_stream : str, optional
         Streams of a recording; without the latter no movie is read.
-    behavior_streams : sequence of str, default ()
+    behaviour_streams : sequence of str, default ()
         Streams of a recording that hold behaviour.
     contrastive : float, default 0.0
         Weight of the loss that aligns spikes with frames and with behaviour that is read; the published one is 0.25.
@@ -137,7 +137,7 @@ class Neuroformer(NeuroformerBase):
         n_self: int = 6,
         n_past: int = 6,
         n_frames: int = 6,
-        n_behavior: int = 4,
+        n_behaviour: int = 4,
         drop_prob: float = 0.2,
         time_embedding: str = "learned",
         initial_sd: float = 0.02,
@@ -145,13 +145,13 @@ class Neuroformer(NeuroformerBase):
         past_tokens: int = 100,
         frame_window: float = 0.2,
         frame_sfreq: float = 20.0,
-        behavior_sfreq: float = 20.0,
+        behaviour_sfreq: float = 20.0,
         frame_kernel: tuple[int, int, int] = (3, 8, 8),
         frame_stride: tuple[int, int, int] = (3, 4, 4),
-        behavior_inputs: Sequence[str] = (),
+        behaviour_inputs: Sequence[str] = (),
         spike_stream: str | None = None,
         frame_stream: str | None = None,
-        behavior_streams: Sequence[str] = (),
+        behaviour_streams: Sequence[str] = (),
         contrastive: float = 0.0,
         temperature: float = 0.5,
         lr: float = 1e-4,
@@ -174,7 +174,7 @@ class Neuroformer(NeuroformerBase):
         self.n_self = n_self
         self.n_past = n_past
         self.n_frames = n_frames
-        self.n_behavior = n_behavior
+        self.n_behaviour = n_behaviour
         self.drop_prob = drop_prob
         self.time_embedding = time_embedding
         self.initial_sd = initial_sd
@@ -182,13 +182,13 @@ class Neuroformer(NeuroformerBase):
         self.past_tokens = past_tokens
         self.frame_window = frame_window
         self.frame_sfreq = frame_sfreq
-        self.behavior_sfreq = behavior_sfreq
+        self.behaviour_sfreq = behaviour_sfreq
         self.frame_kernel = frame_kernel
         self.frame_stride = frame_stride
-        self.behavior_inputs = behavior_inputs
+        self.behaviour_inputs = behaviour_inputs
         self.spike_stream = spike_stream
         self.frame_stream = frame_stream
-        self.behavior_streams = behavior_streams
+        self.behaviour_streams = behaviour_streams
         self.contrastive = contrastive
         self.temperature = temperature
         self.lr = lr
@@ -203,7 +203,7 @@ class Neuroformer(NeuroformerBase):
         self.random_state = random_state
         self.progress = progress
 
-    def fit(self, spikes: Any, frames: Any = None, behavior: Any = None) -> Neuroformer:
+    def fit(self, spikes: Any, frames: Any = None, behaviour: Any = None) -> Neuroformer:
         """Pretrain on spikes, with a movie and behaviour where given.
 
         Parameters
@@ -212,8 +212,8 @@ class Neuroformer(NeuroformerBase):
             As in `neuropil.activity.read_activity`.
         frames : array-like of shape (n_frames, n_rows, n_columns), or a list with one a sequence, optional
             At `frame_sfreq`; of recordings the stream `frame_stream`.
-        behavior : dict of str to array-like of shape (n_samples,), array-like (n_samples, n_variables), or a list of them, optional
-            At `behavior_sfreq`; of recordings the `behavior_streams`.
+        behaviour : dict of str to array-like of shape (n_samples,), array-like (n_samples, n_variables), or a list of them, optional
+            At `behaviour_sfreq`; of recordings the `behaviour_streams`.
 
         Raises
         ------
@@ -228,24 +228,24 @@ class Neuroformer(NeuroformerBase):
             stream=self.spike_stream if recorded else None,
             bin_width=self.dt if recorded else None,
         )
-        movie, conduct, names = self._modalities(spikes, activity, frames, behavior)
-        missing = [name for name in self.behavior_inputs if name not in names]
+        movie, conduct, names = self._modalities(spikes, activity, frames, behaviour)
+        missing = [name for name in self.behaviour_inputs if name not in names]
         if missing:
             raise UsageError(
                 f"The behaviour to read is {', '.join(missing)}, got {', '.join(names) or 'none'}; give these variables."
             )
-        if self.contrastive and movie is None and not self.behavior_inputs:
+        if self.contrastive and movie is None and not self.behaviour_inputs:
             raise UsageError(
                 "A contrastive loss needs a second modality beside the spikes: give frames, or behaviour to read."
             )
-        self.input_names_ = tuple(self.behavior_inputs)
+        self.input_names_ = tuple(self.behaviour_inputs)
         self.target_names_ = tuple(name for name in names if name not in self.input_names_)
         self.has_frames_ = movie is not None
         if conduct is not None:
             stacked = np.concatenate(conduct.values)
-            self.behavior_names_ = names
-            self.behavior_means_, spread = stacked.mean(axis=0).astype(float), stacked.std(axis=0).astype(float)
-            self.behavior_scales_ = np.where(spread > 0, spread, 1.0)
+            self.behaviour_names_ = names
+            self.behaviour_means_, spread = stacked.mean(axis=0).astype(float), stacked.std(axis=0).astype(float)
+            self.behaviour_scales_ = np.where(spread > 0, spread, 1.0)
         samples = self._samples(activity, movie, conduct)
         self.n_spikes_, self.n_truncated_ = samples.n_spikes, samples.n_truncated
         if samples.n_truncated:
@@ -265,13 +265,13 @@ class Neuroformer(NeuroformerBase):
         return self
 
     def finetune(
-        self, spikes: Any, behavior: Any = None, frames: Any = None, *, fraction: float | None = None, **options: Any
+        self, spikes: Any, behaviour: Any = None, frames: Any = None, *, fraction: float | None = None, **options: Any
     ) -> Neuroformer:
         """A copy of this fitted network, trained on together with heads for behaviour; this one stays as it is.
 
         Parameters
         ----------
-        spikes, behavior, frames :
+        spikes, behaviour, frames :
             As for `fit`; variables that were not predicted before get a head of their own.
         fraction : float, optional
             Use this share of the windows only, spread evenly over time.
@@ -287,10 +287,10 @@ class Neuroformer(NeuroformerBase):
         own = {name: options.pop(name) for name in [*options] if name in self.get_params()}
         tuned = deepcopy(self).set_params(**own)
         activity = tuned._again(spikes)
-        movie, conduct, names = tuned._modalities(spikes, activity, frames, behavior)
+        movie, conduct, names = tuned._modalities(spikes, activity, frames, behaviour)
         if conduct is None:
             raise DataError(
-                "Expected behaviour to fine-tune to, got none; give behavior, or behavior_streams of the recording."
+                "Expected behaviour to fine-tune to, got none; give behaviour, or behaviour_streams of the recording."
             )
         width, past = tuned._bins()
         tuned._add_targets(names, np.concatenate(conduct.values))
@@ -302,37 +302,37 @@ class Neuroformer(NeuroformerBase):
             samples.places, activity.lengths, width, past, tuned.validation, round(tuned.gap / tuned.dt)
         )
         with train.seeded(seed):
-            if tuned.module_.behavior_head is None or tuned.module_.behavior_head.out_features != len(
+            if tuned.module_.behaviour_head is None or tuned.module_.behaviour_head.out_features != len(
                 tuned.target_names_
             ):
-                tuned.module_.behavior_head = wider_head(
-                    tuned.module_.behavior_head, tuned.emb_size, len(tuned.target_names_), tuned.initial_sd
+                tuned.module_.behaviour_head = wider_head(
+                    tuned.module_.behaviour_head, tuned.emb_size, len(tuned.target_names_), tuned.initial_sd
                 )
             tuned._train(samples, chosen, held, seed, **options)
         tuned.n_parameters_ = sum(p.numel() for p in tuned.module_.parameters())
         return tuned
 
-    def predict(self, spikes: Any, frames: Any = None, behavior: Any = None) -> ndarray:
+    def predict(self, spikes: Any, frames: Any = None, behaviour: Any = None) -> ndarray:
         """Behaviour of every current window, in the unit of the training data, shape (n_windows, n_targets), or (n_windows,) of one.
 
         `window_starts` says where the windows lie.
         """
-        samples = self._new_samples(spikes, frames, behavior)
+        samples = self._new_samples(spikes, frames, behaviour)
         if not self.target_names_:
-            raise UsageError("The network was not trained on behaviour; use finetune(spikes, behavior) first.")
-        values = np.concatenate([output.behavior.numpy() for _, output in self._run(samples)]).astype(np.float64)
-        columns = [self.behavior_names_.index(name) for name in self.target_names_]
-        values = values * self.behavior_scales_[columns] + self.behavior_means_[columns]
+            raise UsageError("The network was not trained on behaviour; use finetune(spikes, behaviour) first.")
+        values = np.concatenate([output.behaviour.numpy() for _, output in self._run(samples)]).astype(np.float64)
+        columns = [self.behaviour_names_.index(name) for name in self.target_names_]
+        values = values * self.behaviour_scales_[columns] + self.behaviour_means_[columns]
         return values[:, 0] if len(columns) == 1 else values
 
-    def transform(self, spikes: Any, frames: Any = None, behavior: Any = None) -> ndarray:
+    def transform(self, spikes: Any, frames: Any = None, behaviour: Any = None) -> ndarray:
         """Latent vector of every current window, the mean of the last layer over it, shape (n_windows, emb_size)."""
-        samples = self._new_samples(spikes, frames, behavior)
+        samples = self._new_samples(spikes, frames, behaviour)
         return np.concatenate([output.latent.numpy() for _, output in self._run(samples)])
 
-    def aligned(self, spikes: Any, frames: Any = None, behavior: Any = None) -> dict[str, ndarray]:
-        """Unit vectors that the contrastive loss compares, each of shape (n_windows, emb_size): "neural", "frames", "behavior"."""
-        samples = self._new_samples(spikes, frames, behavior)
+    def aligned(self, spikes: Any, frames: Any = None, behaviour: Any = None) -> dict[str, ndarray]:
+        """Unit vectors that the contrastive loss compares, each of shape (n_windows, emb_size): "neural", "frames", "behaviour"."""
+        samples = self._new_samples(spikes, frames, behaviour)
         if self.module_.projection is None:
             raise UsageError("The network was trained without a contrastive loss; set `contrastive` above 0.")
         found: dict[str, list[ndarray]] = {}
@@ -343,12 +343,12 @@ class Neuroformer(NeuroformerBase):
                 found.setdefault(name, []).append(projected.numpy())
         return {name: np.concatenate(parts) for name, parts in found.items()}
 
-    def window_targets(self, spikes: Any, behavior: Any = None) -> ndarray:
+    def window_targets(self, spikes: Any, behaviour: Any = None) -> ndarray:
         """What `predict` is compared with: the mean of every predicted variable over each current window."""
         activity = self._again(spikes)
-        _, conduct, names = self._modalities(spikes, activity, None, behavior, movie=False)
+        _, conduct, names = self._modalities(spikes, activity, None, behaviour, movie=False)
         if conduct is None:
-            raise DataError("Expected behaviour, got none; give behavior, or behavior_streams of the recording.")
+            raise DataError("Expected behaviour, got none; give behaviour, or behaviour_streams of the recording.")
         width, past = self._bins()
         values = window_samples(conduct, place_windows(activity.lengths, width, past), width, self.dt).mean(axis=1)
         columns = [names.index(name) for name in self.target_names_] if self.target_names_ else list(range(len(names)))
@@ -359,17 +359,17 @@ class Neuroformer(NeuroformerBase):
         width, past = self._bins()
         return np.stack(place_windows(self._again(spikes).lengths, width, past), axis=1)
 
-    def score(self, spikes: Any, frames: Any = None, behavior: Any = None) -> float:
+    def score(self, spikes: Any, frames: Any = None, behaviour: Any = None) -> float:
         """Minus the nats a spike that it takes to say which neurons fire, in their order, and where every window ends."""
-        nats = self.nats(spikes, frames, behavior)
+        nats = self.nats(spikes, frames, behaviour)
         return -nats["ids"] / nats["n_spikes"]
 
-    def nats(self, spikes: Any, frames: Any = None, behavior: Any = None, *, shuffle: Any = None) -> dict[str, float]:
+    def nats(self, spikes: Any, frames: Any = None, behaviour: Any = None, *, shuffle: Any = None) -> dict[str, float]:
         """Cross-entropies of the tokens of all current windows, marks of their ends included.
 
         Parameters
         ----------
-        spikes, frames, behavior :
+        spikes, frames, behaviour :
             As for `fit`.
         shuffle : int or Generator, optional
             Order the spikes of one bin at random: how much the network takes from neurons being counted up in every bin.
@@ -381,7 +381,7 @@ class Neuroformer(NeuroformerBase):
             with which `generate` draws the whole pattern, which a model of every neuron in every bin can be compared with.
         """
         rng = None if shuffle is None else np.random.default_rng(shuffle)
-        samples = self._new_samples(spikes, frames, behavior, shuffle=rng)
+        samples = self._new_samples(spikes, frames, behaviour, shuffle=rng)
         parts = [
             batch_nats(output.id_logits, output.bin_logits, batch, self._tokenizer(), self._bins()[0])
             for batch, output in self._run(samples)
@@ -417,7 +417,7 @@ class Neuroformer(NeuroformerBase):
         spikes: Any,
         n_windows: int | None = None,
         frames: Any = None,
-        behavior: Any = None,
+        behaviour: Any = None,
         *,
         true_past: bool = False,
         temperature: float = 1.0,
@@ -433,7 +433,7 @@ class Neuroformer(NeuroformerBase):
             the past of the first window, and what was drawn that of the next ones.
         n_windows : int, optional
             How many to draw without `true_past`.
-        frames, behavior :
+        frames, behaviour :
             As for `fit`; with `true_past` only, since they must last as long as the windows that are drawn.
         true_past : bool, default False
         temperature, top_p : float
@@ -450,7 +450,7 @@ class Neuroformer(NeuroformerBase):
         tokenizer = self._tokenizer()
         settings: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "generator": generator}
         if true_past:
-            samples = self._new_samples(spikes, frames, behavior)
+            samples = self._new_samples(spikes, frames, behaviour)
             self.module_.eval()
             parts = [
                 draw_windows(
@@ -460,7 +460,7 @@ class Neuroformer(NeuroformerBase):
                     width,
                     self.current_tokens,
                     frames=samples.frames(batch),
-                    behavior=batch.get("inputs"),
+                    behaviour=batch.get("inputs"),
                     **settings,
                 )
                 for batch in samples.batches(tokenizer.pad)

@@ -48,7 +48,7 @@ class NeuroformerBase(StructureModel):
     n_self: int
     n_past: int
     n_frames: int
-    n_behavior: int
+    n_behaviour: int
     drop_prob: float
     time_embedding: str
     initial_sd: float
@@ -56,13 +56,13 @@ class NeuroformerBase(StructureModel):
     past_tokens: int
     frame_window: float
     frame_sfreq: float
-    behavior_sfreq: float
+    behaviour_sfreq: float
     frame_kernel: tuple[int, int, int]
     frame_stride: tuple[int, int, int]
-    behavior_inputs: Sequence[str]
+    behaviour_inputs: Sequence[str]
     spike_stream: str | None
     frame_stream: str | None
-    behavior_streams: Sequence[str]
+    behaviour_streams: Sequence[str]
     contrastive: float
     temperature: float
     lr: float
@@ -79,9 +79,9 @@ class NeuroformerBase(StructureModel):
     has_frames_: bool
     input_names_: tuple[str, ...]
     target_names_: tuple[str, ...]
-    behavior_names_: tuple[str, ...]
-    behavior_means_: ndarray
-    behavior_scales_: ndarray
+    behaviour_names_: tuple[str, ...]
+    behaviour_means_: ndarray
+    behaviour_scales_: ndarray
 
     def _reads(self) -> bool:
         return self.has_frames_ or bool(self.input_names_)
@@ -109,7 +109,7 @@ class NeuroformerBase(StructureModel):
             n_self=self.n_self,
             n_past=self.n_past,
             n_frames=self.n_frames,
-            n_behavior=self.n_behavior,
+            n_behaviour=self.n_behaviour,
             drop_prob=self.drop_prob,
             time_embedding=self.time_embedding,
             initial_sd=self.initial_sd,
@@ -125,7 +125,7 @@ class NeuroformerBase(StructureModel):
         return self._read(spikes, fitting=False, stream=stream)
 
     def _modalities(
-        self, X: Any, activity: Activity, frames: Any, behavior: Any, *, movie: bool = True
+        self, X: Any, activity: Activity, frames: Any, behaviour: Any, *, movie: bool = True
     ) -> tuple[Series | None, Series | None, tuple[str, ...]]:
         """Frames, behaviour, and the names of its variables."""
         recorded = has_recordings(X)
@@ -138,20 +138,20 @@ class NeuroformerBase(StructureModel):
             if shown.values[0].ndim != 3:
                 raise DataError(f"Expected frames of shape (n_frames, n_rows, n_columns), got {shown.values[0].shape}.")
             check_lengths("frames", shown, activity, self.dt)
-        values, names = name_variables(behavior, len(activity.sequences))
-        if values is not None or not (recorded and self.behavior_streams):
-            conduct = read_series("behavior", X, values, self.behavior_sfreq, None, activity)
+        values, names = name_variables(behaviour, len(activity.sequences))
+        if values is not None or not (recorded and self.behaviour_streams):
+            conduct = read_series("behaviour", X, values, self.behaviour_sfreq, None, activity)
             names = names or (
-                () if conduct is None else tuple(f"behavior{k}" for k in range(conduct.values[0].shape[1]))
+                () if conduct is None else tuple(f"behaviour{k}" for k in range(conduct.values[0].shape[1]))
             )
         else:
-            parts = [read_series("behavior", X, None, 0.0, stream, activity) for stream in self.behavior_streams]
+            parts = [read_series("behaviour", X, None, 0.0, stream, activity) for stream in self.behaviour_streams]
             conduct, names = (
                 side_by_side([part for part in parts if part is not None]),
-                variable_names(X, self.behavior_streams),
+                variable_names(X, self.behaviour_streams),
             )
         if conduct is not None:
-            check_lengths("behavior", conduct, activity, self.dt)
+            check_lengths("behaviour", conduct, activity, self.dt)
         return shown, conduct, names
 
     def _add_targets(self, names: tuple[str, ...], values: ndarray) -> None:
@@ -159,17 +159,17 @@ class NeuroformerBase(StructureModel):
         missing = [name for name in (*self.input_names_, *self.target_names_) if name not in names]
         if missing:
             raise DataError(f"The network was fitted with {', '.join(missing)} as well; give all variables of the fit.")
-        known = {name: k for k, name in enumerate(getattr(self, "behavior_names_", ()))}
+        known = {name: k for k, name in enumerate(getattr(self, "behaviour_names_", ()))}
         means, spread = values.mean(axis=0).astype(float), values.std(axis=0).astype(float)
         scales = np.where(spread > 0, spread, 1.0)
         for k, name in enumerate(names):
             if name in known:
-                means[k], scales[k] = self.behavior_means_[known[name]], self.behavior_scales_[known[name]]
+                means[k], scales[k] = self.behaviour_means_[known[name]], self.behaviour_scales_[known[name]]
         self.target_names_ = (
             *self.target_names_,
             *(n for n in names if n not in self.input_names_ and n not in self.target_names_),
         )
-        self.behavior_names_, self.behavior_means_, self.behavior_scales_ = names, means, scales
+        self.behaviour_names_, self.behaviour_means_, self.behaviour_scales_ = names, means, scales
 
     def _samples(
         self,
@@ -191,9 +191,9 @@ class NeuroformerBase(StructureModel):
             n_frames = max(1, round(self.frame_window * movie.sfreq))
             shown, rows["frame"] = last_frames(movie, places, width, self.dt, n_frames)
         if conduct is not None and (self.input_names_ or self.target_names_):
-            scaled = (window_samples(conduct, places, width, self.dt) - self.behavior_means_) / self.behavior_scales_
-            inputs = [self.behavior_names_.index(name) for name in self.input_names_]
-            targets = [self.behavior_names_.index(name) for name in self.target_names_]
+            scaled = (window_samples(conduct, places, width, self.dt) - self.behaviour_means_) / self.behaviour_scales_
+            inputs = [self.behaviour_names_.index(name) for name in self.input_names_]
+            targets = [self.behaviour_names_.index(name) for name in self.target_names_]
             if inputs:
                 rows["inputs"] = scaled[..., inputs].astype(np.float32)
             if targets:
@@ -209,21 +209,21 @@ class NeuroformerBase(StructureModel):
         )
 
     def _new_samples(
-        self, spikes: Any, frames: Any, behavior: Any, shuffle: np.random.Generator | None = None
+        self, spikes: Any, frames: Any, behaviour: Any, shuffle: np.random.Generator | None = None
     ) -> Samples:
         activity = self._again(spikes)
-        movie, conduct, names = self._modalities(spikes, activity, frames, behavior)
+        movie, conduct, names = self._modalities(spikes, activity, frames, behaviour)
         if self.has_frames_ and movie is None:
             raise DataError("The network was fitted with a movie, these data have none; give frames.")
         missing = [name for name in self.input_names_ if name not in names]
         if missing:
             raise DataError(
-                f"The network reads {', '.join(self.input_names_)}, these data lack {', '.join(missing)}; give behavior."
+                f"The network reads {', '.join(self.input_names_)}, these data lack {', '.join(missing)}; give behaviour."
             )
-        if conduct is not None and self.input_names_ and names != self.behavior_names_:
+        if conduct is not None and self.input_names_ and names != self.behaviour_names_:
             order = [names.index(name) for name in self.input_names_]
-            wanted = [self.behavior_names_.index(name) for name in self.input_names_]
-            filled = [np.zeros((len(v), len(self.behavior_names_)), np.float32) for v in conduct.values]
+            wanted = [self.behaviour_names_.index(name) for name in self.input_names_]
+            filled = [np.zeros((len(v), len(self.behaviour_names_)), np.float32) for v in conduct.values]
             for new, old in zip(filled, conduct.values, strict=True):
                 new[:, wanted] = old[:, order]
             conduct = Series(filled, conduct.sfreq)

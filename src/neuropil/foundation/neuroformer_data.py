@@ -250,11 +250,11 @@ def last_frames(
     return np.concatenate(movies), firsts
 
 
-def name_variables(behavior: Any, sequences: int) -> tuple[Any, tuple[str, ...] | None]:
+def name_variables(behaviour: Any, sequences: int) -> tuple[Any, tuple[str, ...] | None]:
     """Behaviour as one array (n_samples, n_variables) a sequence, and the names of the variables where it is a mapping."""
-    if behavior is None:
+    if behaviour is None:
         return None, None
-    parts = list(behavior) if isinstance(behavior, list | tuple) else [behavior]
+    parts = list(behaviour) if isinstance(behaviour, list | tuple) else [behaviour]
     if not all(isinstance(part, Mapping) for part in parts):
         return [_columns(part) for part in parts], None
     names = tuple(map(str, parts[0]))

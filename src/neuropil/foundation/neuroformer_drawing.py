@@ -21,7 +21,7 @@ def draw_windows(
     max_tokens: int,
     *,
     frames: Tensor | None = None,
-    behavior: Tensor | None = None,
+    behaviour: Tensor | None = None,
     temperature: float = 1.0,
     top_p: float = 0.95,
     generator: torch.Generator | None = None,
@@ -38,7 +38,7 @@ def draw_windows(
         Ids and bins of the past windows.
     width, max_tokens : int
         Bins of a window, and its longest sequence.
-    frames, behavior : Tensor, optional
+    frames, behaviour : Tensor, optional
         What the network reads beside spikes.
     temperature, top_p, generator :
         As in `neuropil.nn.sampling.sample_tokens`.
@@ -51,7 +51,7 @@ def draw_windows(
     never = (every_id == tokenizer.sos) | (every_id == tokenizer.pad)
     with torch.inference_mode():
         while not ended.all() and ids.shape[1] < max_tokens:
-            output = network(ids, bins, *past, frames, behavior)
+            output = network(ids, bins, *past, frames, behaviour)
             who = output.id_logits[:, -1].masked_fill(never, float("-inf"))
             when = output.bin_logits[:, -1].masked_fill(
                 (every_bin < last[:, None]) | (every_bin >= width), float("-inf")

@@ -102,16 +102,16 @@ class NeuroformerOutput(NamedTuple):
         Of its bin.
     latent : Tensor of shape (batch, feature)
         Mean of the last layer over the start and the spikes of the current window.
-    behavior : Tensor of shape (batch, n_targets)
+    behaviour : Tensor of shape (batch, n_targets)
         Standardised.
     aligned : dict of str to Tensor of shape (batch, feature)
-        For the contrastive loss: "neural", and where given "frames" and "behavior".
+        For the contrastive loss: "neural", and where given "frames" and "behaviour".
     """
 
     id_logits: Tensor
     bin_logits: Tensor
     latent: Tensor
-    behavior: Tensor
+    behaviour: Tensor
     aligned: dict[str, Tensor]
 
 
@@ -120,7 +120,7 @@ class NeuroformerNetwork(nn.Module):
 
     1. Spikes become the sum of embeddings of neuron, bin and place.
     2. Current tokens pass `n_self` causal blocks of self-attention, movie patches `n_frames` blocks.
-    3. Current tokens look at past spikes (`n_past` blocks), at the patches (`n_frames`), at behaviour (`n_behavior`).
+    3. Current tokens look at past spikes (`n_past` blocks), at the patches (`n_frames`), at behaviour (`n_behaviour`).
     4. `n_self` causal blocks follow, and linear heads for neuron, bin, and behaviour from the mean over places.
 
     All blocks normalise their queries and their output, not their keys and values.
@@ -132,7 +132,7 @@ class NeuroformerNetwork(nn.Module):
     current_tokens, past_tokens : int
         Longest sequences.
     emb_size, num_heads : int
-    n_self, n_past, n_frames, n_behavior : int
+    n_self, n_past, n_frames, n_behaviour : int
         Blocks.
     drop_prob : float
     time_embedding : {"learned", "sinusoidal"}
@@ -170,7 +170,7 @@ class NeuroformerNetwork(nn.Module):
         n_self: int = 6,
         n_past: int = 6,
         n_frames: int = 6,
-        n_behavior: int = 4,
+        n_behaviour: int = 4,
         drop_prob: float = 0.2,
         time_embedding: str = "learned",
         frame_kernel: Sequence[int] | None = None,
@@ -210,12 +210,12 @@ class NeuroformerNetwork(nn.Module):
         self.video = _video(emb_size, frame_kernel, frame_stride)
         self.video_encoder, self.video_fusion = blocks(n_frames * movie), blocks(n_frames * movie)
         self.readings = nn.ModuleList(nn.Linear(1, emb_size) for _ in range(n_inputs))
-        self.behavior_fusion = blocks(n_behavior if n_inputs else 0)
+        self.behaviour_fusion = blocks(n_behaviour if n_inputs else 0)
         self.fusion = blocks(n_self)
         self.id_head = nn.Linear(emb_size, tokenizer.n_ids, bias=False)
         self.bin_head = nn.Linear(emb_size, tokenizer.n_bin_tokens, bias=False)
         self.projection = nn.Linear(emb_size, emb_size, bias=False) if contrastive else None
-        self.behavior_head = nn.Linear(emb_size, n_targets) if n_targets else None
+        self.behaviour_head = nn.Linear(emb_size, n_targets) if n_targets else None
         self.register_buffer("causal", torch.ones(1, 1, current_tokens, current_tokens).tril().bool(), persistent=False)
         for part in self.modules():
             initialise(part, initial_sd)
@@ -230,7 +230,7 @@ class NeuroformerNetwork(nn.Module):
         past_ids: Int[Tensor, "batch past"],
         past_bins: Int[Tensor, "batch past"],
         frames: Float[Tensor, "batch frame row column"] | None = None,
-        behavior: Float[Tensor, "batch sample variable"] | None = None,
+        behaviour: Float[Tensor, "batch sample variable"] | None = None,
     ) -> NeuroformerOutput:
         counted = ((ids != self.pad) & (ids != self.eos))[..., None]
         causal = self.causal[..., : ids.shape[1], : ids.shape[1]]
@@ -249,16 +249,16 @@ class NeuroformerNetwork(nn.Module):
             for block in self.video_fusion:
                 tokens = block(tokens, patches)
         if len(self.readings):
-            if behavior is None:
+            if behaviour is None:
                 raise UsageError("The network was built to read behaviour, got none; give the variables of the fit.")
-            read = self._read(behavior)
-            aligned["behavior"] = read.mean(dim=1)
-            for block in self.behavior_fusion:
+            read = self._read(behaviour)
+            aligned["behaviour"] = read.mean(dim=1)
+            for block in self.behaviour_fusion:
                 tokens = block(tokens, read)
         for block in self.fusion:
             tokens = block(tokens, tokens, causal)
         latent = _mean(tokens, counted)
-        predicted = latent.new_zeros(len(latent), 0) if self.behavior_head is None else self.behavior_head(latent)
+        predicted = latent.new_zeros(len(latent), 0) if self.behaviour_head is None else self.behaviour_head(latent)
         return NeuroformerOutput(self.id_head(tokens), self.bin_head(tokens), latent, predicted, aligned)
 
     def past_attention(
@@ -302,9 +302,9 @@ class NeuroformerNetwork(nn.Module):
             return ids, ids
         return self.dropout(self.past(self.ids(ids), bins)), (ids != self.pad)[:, None, None]
 
-    def _read(self, behavior: Tensor) -> Tensor:
-        values = [reading(behavior[..., k, None]) for k, reading in enumerate(self.readings)]
-        when = sinusoidal_times(torch.arange(behavior.shape[1], device=behavior.device), values[0].shape[-1])
+    def _read(self, behaviour: Tensor) -> Tensor:
+        values = [reading(behaviour[..., k, None]) for k, reading in enumerate(self.readings)]
+        when = sinusoidal_times(torch.arange(behaviour.shape[1], device=behaviour.device), values[0].shape[-1])
         return self.dropout(torch.cat([value + when for value in values], dim=1))
 
 

@@ -30,8 +30,8 @@ def make_losses(
         }
         loss = ID_WEIGHT * terms["ids"] + BIN_WEIGHT * terms["bins"]
         if "targets" in batch:
-            terms["behavior"] = (output.behavior - batch["targets"]).square().mean(dim=0).sum()
-            loss = loss + terms["behavior"]
+            terms["behaviour"] = (output.behaviour - batch["targets"]).square().mean(dim=0).sum()
+            loss = loss + terms["behaviour"]
         if contrastive:
             terms["contrastive"] = network.contrast(output.aligned, temperature)
             loss = loss + contrastive * terms["contrastive"]

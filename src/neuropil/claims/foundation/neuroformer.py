@@ -204,7 +204,7 @@ def few_labels(seed: int, scale: str) -> dict[str, float]:
     rng = np.random.default_rng(seed)
     speed = slow_speed(60_000, random_state=rng)
     spikes = simulate_coupled_logistic(drive=speed_drive(speed), random_state=rng).spikes
-    settings = {"behavior_sfreq": 100.0, "max_epochs": PRETRAINING[scale]}
+    settings = {"behaviour_sfreq": 100.0, "max_epochs": PRETRAINING[scale]}
     pretrained = _network(seed, **settings).fit(spikes[:TRAIN])
     untrained = _network(seed, **settings | {"max_epochs": 0}).fit(spikes[:TRAIN])
     known, test = spikes[:TRAIN], spikes[TRAIN:]
