@@ -197,3 +197,11 @@ def test_matching_undoes_order_and_scale():
         stability([[a]])
     # what is unstable is passed over, even before the bend
     assert choose_rank([1, 2, 3, 4], [0.9, 0.5, 0.2, 0.19], [1.0, 0.9, 0.4, 0.2]) == 2
+
+
+def test_starts_in_threads_come_out_alike():
+    tensor = np.random.default_rng(3).random((12, 9, 30))
+    one, two = (nonnegative_cp_starts(tensor, 3, 4, random_state=0, n_jobs=n) for n in (1, 2))
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a.errors, b.errors)
+        np.testing.assert_array_equal(a.factors[2], b.factors[2])

@@ -120,6 +120,8 @@ class DynamicConnectome(StructureModel):
         Stream of recordings to read; "calcium" if there is one, else the first, without.
     max_entries : int, default 200_000_000
         A larger tensor of differential affinities is computed block by block whenever it is read, instead of kept (4 bytes an entry).
+    n_jobs : int, optional
+        Threads for the starts; the result does not depend on it.
     random_state : int or None
 
     Attributes
@@ -170,6 +172,7 @@ class DynamicConnectome(StructureModel):
         nested: bool = False,
         stream: str | None = None,
         max_entries: int = MAX_ENTRIES,
+        n_jobs: int | None = None,
         random_state: int | None = None,
     ) -> None:
         self.n_components = n_components
@@ -187,6 +190,7 @@ class DynamicConnectome(StructureModel):
         self.nested = nested
         self.stream = stream
         self.max_entries = max_entries
+        self.n_jobs = n_jobs
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None, mask: Any = None) -> DynamicConnectome:
@@ -374,6 +378,7 @@ class DynamicConnectome(StructureModel):
                 n_iter=self.max_iter,
                 tol=self.tol,
                 random_state=seed,
+                n_jobs=self.n_jobs,
                 after=lambda result: advance(f"error {result.error:.4f}", 1),
             )
 

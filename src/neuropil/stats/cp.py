@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from joblib import Parallel, delayed
 from numpy import ndarray
 from numpy.random import Generator, default_rng
 
@@ -159,6 +160,7 @@ def nonnegative_cp_starts(
     target: float = 0.0,
     sort: bool = True,
     random_state: int | Generator | None = None,
+    n_jobs: int | None = None,
     after: Callable[[CPResult], Any] | None = None,
 ) -> list[CPResult]:
     """Decompose from several starts, which share the checks and the compression of the tensor; in order of the starts.
@@ -167,6 +169,8 @@ def nonnegative_cp_starts(
     ----------
     n_init : int, default 10
         Random starts; of no account where `inits` are given, of which None stands for a random one.
+    n_jobs : int, optional
+        Threads for the starts; one by default. The result does not depend on it.
     after : callable, optional
         Called with every result, to show progress.
 
@@ -187,9 +191,12 @@ def nonnegative_cp_starts(
         )
     rng = default_rng(random_state)
     sketch = source.sketch(rank, rng) if len(free) == len(source.shape) else None
-    found = []
-    for init in starts:
-        factors = list(random_factors(source.shape, rank, rng)) if init is None else _checked(init, source.shape, rank)
+    begins = [
+        list(random_factors(source.shape, rank, rng)) if init is None else _checked(init, source.shape, rank)
+        for init in starts
+    ]
+
+    def descend(factors: list[ndarray]) -> CPResult:
         whole = _Sweeps(source, None, free)
         if sketch is None:
             begun = _scaled(whole, factors)
@@ -197,9 +204,14 @@ def nonnegative_cp_starts(
             small = _Sweeps(source, sketch, free)
             near = _descent(small, *_scaled(small, factors), n_iter, max(tol, SKETCH_TOL), 0.0)
             begun = min((_scaled(whole, start) for start in (near.factors, factors)), key=lambda pair: pair[1])
-        found.append(_normalised(_descent(whole, *begun, n_iter, tol, target), sort))
+        return _normalised(_descent(whole, *begun, n_iter, tol, target), sort)
+
+    found = []
+    # Threads: the kernels and products of matrices release the interpreter's lock, and the tensor is not copied.
+    for result in Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")(delayed(descend)(f) for f in begins):
+        found.append(result)
         if after is not None:
-            after(found[-1])
+            after(result)
     return found
 
 
