@@ -316,7 +316,7 @@ def turns_on_an_orbit(seed: int, scale: str) -> dict[str, float]:
     holds=(at_least("consistency", 0.75), at_most("consistency_untrained", 0.6)),
     unit="share of the paths that turn the way most of them do",
     note="Untrained networks turn too, and more often one way than the other, since nothing makes random weights look the same in both "
-    "directions of time. Training makes all paths turn one way.",
+    "directions of time. Training made all paths of some networks turn one way, not of all.",
 )
 def only_training_makes_it_turn(seed: int, scale: str) -> dict[str, float]:
     """C3, the part about untrained networks."""
