@@ -35,6 +35,14 @@ def test_chains_apart_are_said():
         assert not warn_unless_converged(table, 4)
 
 
+def test_chains_that_stay_at_values_of_their_own_never_mix():
+    table = chain_diagnostics({"k": np.repeat([[3.0], [4.0]], 50, axis=1)})
+    assert table.loc["k", "r_hat"] == np.inf
+    assert table.loc["k", "ess_bulk"] == 2
+    with pytest.warns(UserWarning, match="largest R-hat inf"):
+        assert not warn_unless_converged(table, 2)
+
+
 def test_slow_chains_are_said():
     slow = np.cumsum(RNG.standard_normal((2, 400)), axis=1)
     with pytest.warns(UserWarning, match="smallest effective sample"):

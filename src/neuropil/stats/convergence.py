@@ -55,7 +55,7 @@ def chain_diagnostics(draws: Mapping[str, ndarray]) -> pd.DataFrame:
     -------
     DataFrame
         One row a parameter, index its name (with [k] for the k-th of several): `mean`, `sd`, `lower` and `upper` (95 %, equal tails),
-        `r_hat` (NaN for a single chain), `ess_bulk`, `ess_tail`, `constant` (never moved, which has
+        `r_hat` (NaN for a single chain; infinite if every chain stays at a value of its own), `ess_bulk`, `ess_tail`, `constant` (never moved, which has
         neither).
 
     Raises
@@ -72,15 +72,16 @@ def chain_diagnostics(draws: Mapping[str, ndarray]) -> pd.DataFrame:
         parts = {name: values} if values.ndim == 2 else {f"{name}[{k}]": values[..., k] for k in range(values.shape[2])}
         for key, chains in parts.items():
             constant = bool(np.ptp(chains) == 0)
+            stuck = not constant and bool((np.ptp(chains, axis=1) == 0).all())  # every chain, at a place of its own
             lower, upper = np.quantile(chains, [0.025, 0.975])
             rows[key] = {
                 "mean": chains.mean(),
                 "sd": chains.std(ddof=1),
                 "lower": lower,
                 "upper": upper,
-                "r_hat": float(arviz.rhat(chains)) if len(chains) > 1 and not constant else np.nan,
-                "ess_bulk": np.nan if constant else float(arviz.ess(chains, method="bulk")),
-                "ess_tail": np.nan if constant else float(arviz.ess(chains, method="tail")),
+                "r_hat": np.inf if stuck else np.nan if constant or len(chains) == 1 else float(arviz.rhat(chains)),
+                "ess_bulk": len(chains) if stuck else np.nan if constant else float(arviz.ess(chains, method="bulk")),
+                "ess_tail": len(chains) if stuck else np.nan if constant else float(arviz.ess(chains, method="tail")),
                 "constant": constant,
             }
     return pd.DataFrame.from_dict(rows, orient="index")
@@ -104,7 +105,7 @@ def warn_unless_converged(table: pd.DataFrame, n_chains: int) -> bool:
         rows = table.loc[late]
         worst = rows["r_hat"].max() if rows["r_hat"].notna().any() else np.nan
         some = ", ".join(late[:4]) + (" ..." if len(late) > 4 else "")
-        numbers = f"largest R-hat {worst:.3f}, " if np.isfinite(worst) else ""
+        numbers = f"largest R-hat {worst:.3f}, " if not np.isnan(worst) else ""
         warnings.warn(
             f"The chains have not converged in {len(late)} of {len(table)} quantities ({some}; "
             f"{numbers}smallest effective sample {rows['ess_bulk'].min():.0f}): sample longer before you read intervals.",

@@ -33,6 +33,7 @@ from neuropil.stats.joint_test import largest_quantile_error
 from neuropil.stats.mixtures import log_mixture_coefficients
 from neuropil.stats.polya_gamma import augment_counts, draw_tables
 
+APART = 10.0  # stands for an R-hat without bounds: chains that stay at values of their own
 PUBLISHED_DATA = (
     "the published simulation: 3 clusters of 10 neurons, 400 bins, two alternating states, 1.4 counts a bin"
 )
@@ -120,7 +121,8 @@ def conditional_recovery(seed: int, scale: str) -> dict[str, float]:
     seeds=5,
     unit="adjusted Rand index",
     note="Alternating draws of states and trajectories hardly leave a bad start within hundreds of sweeps. Joint recovery became possible "
-    "by a start by evidence, states from the energy of trajectories, and states redrawn in blocks with trajectories integrated out.",
+    "by a start by evidence, states from the energy of trajectories, and states redrawn in blocks with trajectories integrated out. "
+    "Chains of this length have not converged (largest_r_hat; 10 stands for any larger), which the model says.",
 )
 def joint_recovery(seed: int, scale: str) -> dict[str, float]:
     """Two chains from starts that see the counts only."""
@@ -134,7 +136,7 @@ def joint_recovery(seed: int, scale: str) -> dict[str, float]:
         "states_hmm": _hidden_markov_agreement(truth, seed),
         "n_clusters": float(model.draws_["n_clusters"].mean()),
         "n_states": float(model.draws_["n_states"].mean()),
-        "largest_r_hat": float(np.nanmax(model.diagnostics()["r_hat"])),
+        "largest_r_hat": float(min(np.nanmax(model.diagnostics()["r_hat"]), APART)),
     }
 
 
