@@ -55,8 +55,8 @@ def chain_diagnostics(draws: Mapping[str, ndarray]) -> pd.DataFrame:
     -------
     DataFrame
         One row a parameter, index its name (with [k] for the k-th of several): `mean`, `sd`, `lower` and `upper` (95 %, equal tails),
-        `r_hat` (NaN for a single chain; infinite if every chain stays at a value of its own), `ess_bulk`, `ess_tail`, `constant` (never moved, which has
-        neither).
+        `r_hat` (NaN for a single chain, infinite if every chain stays at a value of its own), `ess_bulk`, `ess_tail`, `constant` (never
+        moved, which has neither).
 
     Raises
     ------
