@@ -96,7 +96,7 @@ def read_activity(X: Any, *, stream: str | None = None, bin_width: float | None 
                 )
         sequences = [sequence for part in parts for sequence in part.sequences]
         return Activity(sequences, first.names, first.sfreq, np.concatenate([part.starts for part in parts]))
-    if stream is not None or bin_width is not None:
+    if isinstance(X, ndarray | pd.DataFrame | Sequence) and (stream is not None or bin_width is not None):
         raise UsageError("stream and bin_width belong to recordings; arrays are taken as they are: leave both out.")
     return _of_arrays(X)
 

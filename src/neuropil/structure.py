@@ -6,9 +6,11 @@ records (`neuropil.findings`) and is saved as numbers and JSON.
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -16,6 +18,7 @@ from neuropil import persistence
 from neuropil.activity import Activity, check_counts, check_traces, read_activity
 from neuropil.errors import DataError, UsageError
 from neuropil.findings import Findings
+from neuropil.restarts import LARGEST_SEED
 
 
 class StructureModel(BaseEstimator):
@@ -92,6 +95,23 @@ class StructureModel(BaseEstimator):
             )
         check(activity, missing=missing, held_out=True)
         return activity
+
+    def _check_random_state(self, *others: type) -> None:
+        """Refuse what is no seed, before any work; `others` may draw one."""
+        seed: Any = getattr(self, "random_state", None)
+        is_seed = isinstance(seed, int | np.integer) and not isinstance(seed, bool) and 0 <= seed <= LARGEST_SEED
+        if not (seed is None or is_seed or isinstance(seed, others)):
+            raise UsageError(f"random_state must be None or a whole number from 0 to {LARGEST_SEED}, got {seed!r}.")
+
+    def _check_whole(self, least: int, *names: str) -> None:
+        """Refuse sizes that are no whole numbers from `least` on; None is one only where it is the default."""
+        defaults = signature(type(self)).parameters
+        for name in names:
+            value = getattr(self, name)
+            if value is None and defaults[name].default is None:
+                continue
+            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+                raise UsageError(f"{name} must be a whole number, {least} or more, got {value!r}.")
 
     def findings(self, X: Any) -> Findings:
         """What the fitted model found in the data that it was fitted on, or in others of the same units."""

@@ -308,7 +308,7 @@ def test_bad_input(truth, fitted):
     for wrong, message in (
         ({"init": "x"}, "init must be 'evidence' or 'kmeans'"),
         ({"likelihood": "x"}, "likelihood must be 'nb' or 'poisson'"),
-        ({"max_states": 0}, "max_states must be 1 or more"),
+        ({"max_states": 0}, "max_states must be a whole number, 1 or more"),
         ({"n_iter": 10, "burn_in": 8}, "burn_in must leave 4"),
         ({"temperature": 0.5}, "temperature must be 1 or more"),
     ):

@@ -405,7 +405,7 @@ def test_findings_show_paths_loadings_and_the_objective(by_experts, trials, imag
     assert list(found.tables["latents"].columns) == ["trial", "bin", "neurons alone 1", "shared 1", "behaviour alone 1"]
     assert list(found.tables["loadings"].columns) == ["unit", "neurons alone 1", "shared 1"]
     assert found.tables["loadings"]["unit"].tolist() == list(by_experts.unit_names_)
-    assert found.summary["latents, shared"] == 1
+    assert found.summary["latents_shared"] == 1
 
 
 def test_too_short_a_length_scale_is_warned_about(trials, images):
@@ -421,11 +421,11 @@ def test_too_short_a_length_scale_is_warned_about(trials, images):
     [
         ({"domain": "space"}, UsageError, "domain must be one of 'fourier', 'time', 'none', got 'space'"),
         ({"fusion": "sum"}, UsageError, "fusion must be one of 'mean', 'poe'"),
-        ({"n_neural": -1}, UsageError, "must be 0 or more and not all 0, got -1, 1, 1"),
+        ({"n_neural": -1}, UsageError, "n_neural must be a whole number, 0 or more, got -1"),
         ({"hidden": ()}, UsageError, "need one positive width or more"),
         ({"lr": (1e-3, 1e-3)}, UsageError, "lr must be three positive rates"),
         ({"floor": 0.0}, UsageError, "floor must be positive, got 0.0"),
-        ({"max_epochs": 0}, UsageError, "batch_size and max_epochs must be 1 or more"),
+        ({"max_epochs": 0}, UsageError, "max_epochs must be a whole number, 1 or more"),
         ({"n_shared": 0, "n_behaviour": 0}, UsageError, "no latent explains the behaviour; leave it out"),
         ({"n_shared": 0, "n_neural": 0}, UsageError, "no latent explains the neural data; leave it out"),
     ],

@@ -294,10 +294,10 @@ def test_bad_data_are_refused_in_a_sentence(population, gaussian):
         ({"density": "beta"}, "density must be one of"),
         ({"link": "log"}, "link of the poisson family must be one of"),
         ({"basis": "spline"}, "basis must be 'exp'"),
-        ({"n_states": 0}, "n_states must be a whole number from 1 on"),
+        ({"n_states": 0}, "n_states must be a whole number, 1 or more"),
         ({"tau": 0.0}, "tau must be positive"),
         ({"prior_weight": -1.0}, "prior_weight must not be negative"),
-        ({"n_init": 0}, "n_init must be a whole number of starts"),
+        ({"n_init": 0}, "n_init must be a whole number, 1 or more"),
     ],
 )
 def test_bad_arguments_are_refused_in_a_sentence(population, arguments, message):

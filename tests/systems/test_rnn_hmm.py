@@ -250,7 +250,7 @@ def test_too_few_sequences_and_unknown_symbols_are_refused(symbols, fitted):
     ("setting", "message"),
     [
         ({"loss": "likelihood"}, "loss must be one of"),
-        ({"n_hidden": 0}, "n_hidden must be 1 or more"),
+        ({"n_hidden": 0}, "n_hidden must be a whole number, 2 or more"),
         ({"tau": 0.0}, "tau must be positive"),
         ({"validation": 1.0}, "validation must be a share"),
     ],

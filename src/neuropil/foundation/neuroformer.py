@@ -31,7 +31,7 @@ from torch.nn.functional import normalize
 
 from neuropil import train
 from neuropil.errors import DataError, UsageError
-from neuropil.findings import Connectivity, Curves, Findings, Raster
+from neuropil.findings import Connectivity, Curves, Findings, Panel, Raster
 from neuropil.foundation.neuroformer_base import NeuroformerBase, has_recordings
 from neuropil.foundation.neuroformer_data import evenly, hold_out, place_windows, window_samples
 from neuropil.foundation.neuroformer_drawing import draw_windows, encode_pasts
@@ -220,6 +220,7 @@ class Neuroformer(NeuroformerBase):
         DataError
             If a neuron never fires, modalities differ in length, or the data are too short for windows and a validation.
         """
+        self._check()
         width, past = self._bins()
         recorded = not isinstance(spikes, ndarray | list | tuple | pd.DataFrame) or has_recordings(spikes)
         activity = self._read(
@@ -490,17 +491,19 @@ class Neuroformer(NeuroformerBase):
     def findings(self, X: Any) -> Findings:
         """Score, connectivity from attention beside lagged correlation, a raster, and the losses of the training."""
         activity = self._again(X)
-        weights = self.attention_connectivity(X)
+        # without blocks for the past there is no attention to read
+        weights = self.attention_connectivity(X) if self.n_past else None
         lagged = lagged_correlation(activity.stacked, range(1, self._bins()[1] + 1)).max(axis=0)
-        groups = communities(weights)
+        groups = communities(np.maximum(lagged, 0.0) if weights is None else weights)
         names = list(self.unit_names_)
         rows, columns = np.nonzero(~np.eye(len(names), dtype=bool))
         pairs = {
             "post": [names[k] for k in rows],
             "pre": [names[k] for k in columns],
-            "attention": weights[rows, columns],
             "lagged_correlation": lagged[rows, columns],
         }
+        if weights is not None:
+            pairs["attention"] = weights[rows, columns]
         lines: dict[str, ndarray] = {
             name: np.array([row[name] for row in self.history_])
             for name in ("loss", "validation_loss")
@@ -514,7 +517,7 @@ class Neuroformer(NeuroformerBase):
             "communities": int(groups.max()) + 1,
             "epochs": len(self.history_),
         }
-        panels = {
+        panels: dict[str, Panel] = {
             "raster": Raster(
                 "Spikes",
                 activity.sequences[0],
@@ -523,10 +526,13 @@ class Neuroformer(NeuroformerBase):
                 order=np.argsort(groups, kind="stable"),
                 communities=groups,
             ),
-            "attention": Connectivity("Attention to past spikes", weights, names, groups, label="relative attention"),
             "lagged_correlation": Connectivity(
                 "Largest lagged correlation", lagged, names, groups, label="correlation"
             ),
             "objective": Curves("Training", np.arange(1, len(self.history_) + 1), lines, "epoch", "loss"),
         }
+        if weights is not None:
+            panels["attention"] = Connectivity(
+                "Attention to past spikes", weights, names, groups, label="relative attention"
+            )
         return Findings(summary, {"connectivity": pd.DataFrame(pairs), "history": pd.DataFrame(self.history_)}, panels)

@@ -86,6 +86,22 @@ class NeuroformerBase(StructureModel):
     def _reads(self) -> bool:
         return self.has_frames_ or bool(self.input_names_)
 
+    def _check(self) -> None:
+        self._check_random_state(np.random.RandomState)
+        self._check_whole(1, "emb_size", "num_heads", "batch_size", "max_epochs")
+        self._check_whole(0, "n_self", "n_past", "n_frames", "n_behaviour")
+        for name in ("dt", "frame_sfreq", "behaviour_sfreq", "temperature"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name} must be positive, got {getattr(self, name)!r}.")
+        if self.emb_size % self.num_heads:
+            raise UsageError(
+                f"emb_size must be a multiple of num_heads, got {self.emb_size} and {self.num_heads}; change one of them."
+            )
+        if not self.lr >= 0 or not self.gap >= 0 or not 0 <= self.drop_prob < 1:
+            raise UsageError(
+                f"lr and gap must not be negative and drop_prob lie in [0, 1), got {self.lr!r}, {self.gap!r} and {self.drop_prob!r}."
+            )
+
     def _bins(self) -> tuple[int, int]:
         """Bins of the current and of the past window."""
         width, past = round(self.window / self.dt), round(self.past_window / self.dt)

@@ -177,6 +177,11 @@ class BiClusteringSLDS(StructureModel):
         """
         self._check()
         counts = self._single(self._read(X, fitting=True, missing=True))
+        for name, most, of in (("n_factors", counts.shape[1], "units"), ("max_states", len(counts), "bins")):
+            if getattr(self, name) > most:
+                raise DataError(
+                    f"{name}={getattr(self, name)} is more than {most} {of} can tell apart; lower it or give more."
+                )
         priors = self.priors(counts.shape[1])
         shortest, longest = self.block_lengths
         settings = Settings(
@@ -339,15 +344,25 @@ class BiClusteringSLDS(StructureModel):
         return activity.sequences[0]
 
     def _check(self) -> None:
+        self._check_random_state()
         for name, allowed in (("init", INITS), ("likelihood", LIKELIHOODS)):
             if getattr(self, name) not in allowed:
                 raise UsageError(f"{name} must be {' or '.join(map(repr, allowed))}, got {getattr(self, name)!r}.")
-        for name in ("n_factors", "max_states", "n_chains", "n_candidates"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be 1 or more, got {getattr(self, name)}.")
+        self._check_whole(1, "n_factors", "max_states", "max_clusters", "n_start", "n_chains", "n_candidates")
         if not 0 <= self.burn_in <= self.n_iter - 4:
             raise UsageError(
                 f"burn_in must leave 4 of the n_iter sweeps or more, got burn_in={self.burn_in} of {self.n_iter}."
+            )
+        for name in ("alpha", "gamma", "mfm_gamma"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name} must be positive, got {getattr(self, name)!r}.")
+        if not self.kappa >= 0 or not 0 < self.mfm_p < 1:
+            raise UsageError(
+                f"kappa must not be negative and mfm_p lie between 0 and 1, got {self.kappa!r} and {self.mfm_p!r}."
+            )
+        if len(self.block_lengths) != 2 or not 1 <= self.block_lengths[0] <= self.block_lengths[1]:
+            raise UsageError(
+                f"block_lengths must be the shortest and the longest, in bins, got {self.block_lengths!r}."
             )
         if not self.temperature >= 1:
             raise UsageError(f"temperature must be 1 or more, got {self.temperature}.")

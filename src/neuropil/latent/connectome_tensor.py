@@ -60,6 +60,13 @@ def affinity_tensor(
     measured: ndarray = np.any(observed, axis=(0, 1))
     if not measured.any():
         raise DataError("No two neurons were measured together in any animal; there is nothing to relate.")
+    for axis, what in enumerate(("frame", "animal")):
+        nothing = np.flatnonzero(~np.any(observed, axis=(1 - axis, 2)))
+        if len(nothing):
+            raise DataError(
+                f"No two neurons were measured together in {len(nothing)} {what}(s), the first being {what} {nothing[0]}; leave out such "
+                f"{what}s."
+            )
     weights = None if observed.all() else observed[..., measured].astype(np.float64)
     first, second = (index[measured] for index in pairs_of(traces.shape[2]))
     shape = (traces.shape[1], traces.shape[0], len(first))

@@ -333,6 +333,7 @@ class DynamicConnectome(StructureModel):
         return describe(self, self.transform(X))
 
     def _check(self) -> None:
+        self._check_random_state()
         if not callable(self.affinity) and self.affinity not in AFFINITIES:
             raise UsageError(f"affinity must be one of {', '.join(AFFINITIES)}, or a function; got {self.affinity!r}.")
         if self.community not in COMMUNITIES:
@@ -341,10 +342,7 @@ class DynamicConnectome(StructureModel):
             raise UsageError(
                 f"edge_quantile is the part of the pairs that are dropped, from 0 up to but below 1; got {self.edge_quantile}."
             )
-        if self.n_components < 1 or self.n_init < 1 or self.max_iter < 1:
-            raise UsageError(
-                f"n_components, n_init and max_iter must be 1 or more, got {self.n_components}, {self.n_init} and {self.max_iter}."
-            )
+        self._check_whole(1, "n_components", "n_init", "max_iter")
 
     def _traces(self, X: Any, mask: Any, *, fitting: bool) -> Float[ndarray, "animal time neuron"]:
         """Traces of all animals, NaN where nothing was measured; neurons seen in no animal are left out at fit."""

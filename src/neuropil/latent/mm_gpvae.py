@@ -340,19 +340,22 @@ class MMGPVAE(StructureModel):
         ----------
         X : Recording, or tuple of (Y, X) as for `fit`
         """
-        Y, X = X if isinstance(X, tuple) else (X, None)
+        Y, X = (*X, None)[:2] if isinstance(X, tuple) else (X, None)
         return describe(self, *self.posterior(Y, X))
 
     def _check(self) -> None:
+        self._check_random_state(np.random.RandomState)
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise UsageError(f"{name} must be one of {', '.join(map(repr, known))}, got {getattr(self, name)!r}.")
-        sizes = (self.n_neural, self.n_shared, self.n_behaviour)
-        if min(sizes) < 0 or sum(sizes) < 1:
-            raise UsageError(
-                f"n_neural, n_shared and n_behaviour must be 0 or more and not all 0, got {', '.join(map(str, sizes))}."
-            )
-        if not self.hidden or not self.neural_hidden or min(*self.hidden, *self.neural_hidden) < 1:
+        self._check_whole(0, "n_neural", "n_shared", "n_behaviour")
+        self._check_whole(1, "batch_size", "max_epochs")
+        if not self.n_neural + self.n_shared + self.n_behaviour:
+            raise UsageError("n_neural, n_shared and n_behaviour must not all be 0; ask for one latent or more.")
+        for name in ("hidden", "neural_hidden", "lr"):
+            if not isinstance(getattr(self, name), Sequence | ndarray):
+                raise UsageError(f"{name} must be a tuple of numbers, got {getattr(self, name)!r}.")
+        if not len(self.hidden) or not len(self.neural_hidden) or min(*self.hidden, *self.neural_hidden) < 1:
             raise UsageError(
                 f"hidden and neural_hidden need one positive width or more, got {self.hidden} and {self.neural_hidden}."
             )
@@ -363,10 +366,6 @@ class MMGPVAE(StructureModel):
         for name in ("lengthscale", "min_lengthscale", "floor", "noise_variance", "max_grad_norm"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be positive, got {getattr(self, name)}.")
-        if self.batch_size < 1 or self.max_epochs < 1:
-            raise UsageError(
-                f"batch_size and max_epochs must be 1 or more, got {self.batch_size} and {self.max_epochs}."
-            )
 
     def _data(self, Y: Any, X: Any, *, fitting: bool = False) -> tuple[ndarray | None, ndarray | None]:
         """Trials of both modalities, shape (n_trials, n_times, ...), checked; None for a missing one."""

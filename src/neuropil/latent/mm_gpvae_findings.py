@@ -54,13 +54,13 @@ def describe(model: Any, mean: ndarray, sd: ndarray) -> Findings:
         )
     summary = {
         "trials": shape[0],
-        "bins a trial": shape[1],
+        "bins_per_trial": shape[1],
         "units": model.n_units_,
-        "features of behaviour": model.n_features_,
-        **{f"latents, {title}": columns.stop - columns.start for title, columns in groups.items()},
-        "bound a trial in the last epoch": float(model.objective_[-1]),
+        "features": model.n_features_,
+        **{f"latents_{name}": columns.stop - columns.start for name, columns in model.latent_groups_.items()},
+        "last_bound_per_trial": float(model.objective_[-1]),
     }
     if model.domain != "none":
         lengths = zip(names, model.lengthscales_, strict=True)
-        summary |= {f"length-scale of {name}, bins": float(length) for name, length in lengths}
+        summary |= {f"lengthscale_{name.replace(' ', '_')}_bins": float(length) for name, length in lengths}
     return Findings(summary, tables, panels)

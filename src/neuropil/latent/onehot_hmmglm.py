@@ -267,6 +267,7 @@ class SwitchingGLM(StructureModel):
         return describe(self, activity, markov.viterbi(*chain).paths, smoothed.probabilities, score)
 
     def _check_arguments(self) -> None:
+        self._check_random_state()
         for name, value, allowed in (
             ("prior", self.prior, PRIORS),
             ("autapses", self.autapses, AUTAPSES),
@@ -275,10 +276,7 @@ class SwitchingGLM(StructureModel):
             if value not in allowed:
                 raise UsageError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}.")
         check_family("poisson", self.link)
-        for name, least in (("n_states", 1), ("history", 1), ("max_iter", 1), ("class_iter", 1), ("inner_steps", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int | np.integer) or value < least:
-                raise UsageError(f"{name} must be a whole number from {least} on, got {value!r}.")
+        self._check_whole(1, "n_states", "history", "max_iter", "class_iter", "inner_steps", "n_init")
         for name in ("prior_std", "tau", "lr"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be positive, got {getattr(self, name)!r}.")

@@ -21,7 +21,7 @@ arXiv:2510.25674.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -340,6 +340,16 @@ class HMMEmulatorRNN(StructureModel):
                 values.append(float(divergence) * len(part))
         return -sum(values) / len(data)
 
+    def held_out(self, X: Any, n_folds: int = 4, random_state: int | None = 0) -> Iterator[tuple[ndarray, ndarray]]:
+        """Sequences to train on and others to score, `n_folds` times: what model choice holds out; nothing is drawn."""
+        symbols = read_symbols(X)
+        if len(symbols) < n_folds:
+            raise DataError(
+                f"Holding out {n_folds} times needs as many sequences, got {len(symbols)}; choose fewer folds."
+            )
+        for part in np.array_split(np.arange(len(symbols)), n_folds):
+            yield np.delete(symbols, part, axis=0), symbols[part]
+
     def findings(self, X: Any) -> Findings:
         """How well the made-up sequences behave like the data, and the dynamics behind them."""
         return describe(self, self._symbols(X))
@@ -372,11 +382,11 @@ class HMMEmulatorRNN(StructureModel):
         return one_hot(torch.as_tensor(symbols), self.n_symbols_).to(torch.float32)
 
     def _check(self) -> None:
+        self._check_random_state(np.random.RandomState)
         if self.loss not in LOSSES:
             raise UsageError(f"loss must be one of {', '.join(LOSSES)}, got {self.loss!r}.")
-        for name in ("n_hidden", "n_inputs", "batch_size", "max_epochs"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be 1 or more, got {getattr(self, name)}.")
+        self._check_whole(1, "n_inputs", "batch_size", "max_epochs", "track_every")
+        self._check_whole(2, "n_hidden", "n_symbols")
         for name in ("blur", "tau", "lr", "grad_clip"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be positive, got {getattr(self, name)}.")

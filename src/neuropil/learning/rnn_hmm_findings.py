@@ -25,7 +25,7 @@ def describe(model: Any, symbols: Int[ndarray, "sequence time"]) -> Findings:
     long = model.sample(20, 400, random_state=model.seed_)
     paths = long.hidden.astype(np.float64)
     labels = long.logits.argmax(axis=-1)
-    orbit = rnn_dynamics.noise_orbit(paths)
+    orbit = rnn_dynamics.noise_orbit(paths, min(3, model.n_hidden))
     rest = rnn_dynamics.autonomous_endpoints(
         model.step(), paths[:, 100::100].reshape(-1, model.n_hidden), model.n_inputs, SILENCE
     )

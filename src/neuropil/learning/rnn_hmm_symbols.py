@@ -14,7 +14,7 @@ from neuropil.errors import DataError
 
 
 def read_symbols(X: Any) -> Int[ndarray, "sequence time"]:
-    """Sequences of symbols from an array (sequence, time), one-hot (sequence, time, symbol), a stream or recordings.
+    """Sequences of symbols from an array (sequence, time) or a list of its rows, one-hot (sequence, time, symbol), a stream or recordings.
 
     Raises
     ------
@@ -40,6 +40,8 @@ def read_symbols(X: Any) -> Int[ndarray, "sequence time"]:
                 )
             return array.argmax(axis=-1).astype(np.int64)
     else:
+        if isinstance(X, list | tuple) and X and all(np.ndim(part) == 1 and np.size(part) for part in X):
+            X = [np.asarray(part)[:, None] for part in X]
         activity = read_activity(X)
         stacked = check_same_length(activity)
         array = stacked[..., activity.names.index("symbol") if "symbol" in activity.names else 0]

@@ -14,6 +14,7 @@ neuronal population. Nature 454, 995-999.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Real
@@ -108,7 +109,7 @@ def boxcar_basis(n_lags: int, n_basis: int | None = None) -> Basis:
     return _normalised((box[:, None] == np.arange(n_basis)).astype(np.float64))
 
 
-def choose_basis(basis: str | Basis, n_lags: int) -> Basis:
+def choose_basis(basis: Any, n_lags: int) -> Basis:
     """A basis by its name: 'exp' (one function, exp(-lag)), 'raised_cosine' (four, or as many as lags), 'boxcar' (one a lag); or itself.
 
     Examples
@@ -117,6 +118,8 @@ def choose_basis(basis: str | Basis, n_lags: int) -> Basis:
     (20, 4)
     """
     if isinstance(basis, ndarray):
+        if basis.ndim != 2 or 0 in basis.shape:
+            raise UsageError(f"A basis must have the axes (lag, basis) and be not empty, got shape {basis.shape}.")
         return np.asarray(basis, dtype=np.float64)
     if basis == "exp":
         return exponential_basis(n_lags)

@@ -27,6 +27,7 @@ selection in large networks. Physical Review X 4.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -211,12 +212,17 @@ def _spectrum(graph: _Graph, most: int) -> ndarray:
 
 def _clusters(vectors: ndarray, n_groups: int, rng: Generator) -> ndarray:
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
     if n_groups == 1:
         return np.zeros(len(vectors), dtype=np.int64)
-    means = KMeans(n_groups, n_init=4, random_state=int(rng.integers(2**31)))
     # the mean is taken out: n groups differ in n - 1 directions
-    means.fit(np.ascontiguousarray(vectors[:, : n_groups - 1]))
+    points = np.ascontiguousarray(vectors[:, : n_groups - 1])
+    means = KMeans(n_groups, n_init=4, random_state=int(rng.integers(2**31)))
+    with warnings.catch_warnings():
+        # nodes without a difference make no group of their own: fewer groups are as good a start
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        means.fit(points)
     return np.unique(means.labels_, return_inverse=True)[1].astype(np.int64)
 
 
