@@ -45,7 +45,16 @@ def _read_old(path: Path) -> dict[str, Any]:
 
     try:
         content = loadmat(path, simplify_cells=True)
-    except (MatReadError, NotImplementedError, ValueError, TypeError, OSError, EOFError, LookupError, zlib.error) as error:
+    except (
+        MatReadError,
+        NotImplementedError,
+        ValueError,
+        TypeError,
+        OSError,
+        EOFError,
+        LookupError,
+        zlib.error,
+    ) as error:
         raise DataError(f"{path} is no readable Matlab file; fetch it again.") from error
     return {key: _plain(value) for key, value in content.items() if not key.startswith("__")}
 
