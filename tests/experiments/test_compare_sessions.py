@@ -10,7 +10,7 @@ from test_report import Checker
 import neuropil
 import neuropil.experiments.compare as module
 from neuropil import decoding
-from neuropil.cli.models import _band, _options
+from neuropil.cli.values import band_edges, named_values
 from neuropil.errors import DataError, UsageError
 from neuropil.evaluate.agreement import balanced_accuracy
 from neuropil.evaluate.pseudo_online import evaluate_pseudo_online
@@ -234,5 +234,5 @@ def test_the_typed_command_repeats_options_band_and_alignment(tmp_path):
         "--option n_subjects=2 --option n_trials=6 --option ch_names=bold10 --option classes=left_hand,feet --band=-30"
     )
     words = comparison.command.split()
-    assert _options([b for a, b in pairwise(words) if a == "--option"]) == options
-    assert _band(words[-1].removeprefix("--band=")) == (None, 30.0)
+    assert named_values([b for a, b in pairwise(words) if a == "--option"]) == options
+    assert band_edges(words[-1].removeprefix("--band=")) == (None, 30.0)
