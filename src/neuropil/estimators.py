@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -15,12 +14,12 @@ from numpy import ndarray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from neuropil import persistence
-from neuropil.errors import DataError, UsageError
+from neuropil.errors import DataError
+from neuropil.persistence import Saved
 from neuropil.signature import Signature, check_labels, check_windows, coordinate
 
 
-class Estimator(BaseEstimator):
+class Estimator(Saved, BaseEstimator):
     """Base of all estimators: validation, signature, saving.
 
     Attributes
@@ -108,21 +107,6 @@ class Estimator(BaseEstimator):
         if not self._table:
             check_windows(array, fitting=False, names=self.signature_.ch_names)
         return array
-
-    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the fitted estimator to the folder `path` as safetensors and JSON."""
-        check_is_fitted(self)
-        return persistence.save_model(self, path, overwrite=overwrite)
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """The estimator that `save` wrote; nothing in the folder is executed."""
-        estimator = persistence.load_model(path)
-        if not isinstance(estimator, cls):
-            raise UsageError(
-                f"{path} holds a {type(estimator).__name__}, not a {cls.__name__}; load it with neuropil.load_model()."
-            )
-        return estimator
 
 
 class Classifier(ClassifierMixin, Estimator):

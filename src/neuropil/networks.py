@@ -15,6 +15,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 
 from neuropil.errors import DataError
 from neuropil.estimators import Estimator
+from neuropil.persistence import HoldsModule
 from neuropil.signature import Signature, coordinate
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def validation_split(
     return np.flatnonzero(~mask), np.flatnonzero(mask)
 
 
-class TorchEstimator(Estimator):
+class TorchEstimator(HoldsModule, Estimator):
     """A network behind scikit-learn's interface.
 
     A system fills in `build(signature)`, which returns a plain `nn.Module`, and `losses(module, batch)`, which returns a dict of
@@ -109,6 +110,9 @@ class TorchEstimator(Estimator):
     def build(self, signature: Signature) -> nn.Module:
         """The untrained network for windows of that signature."""
         raise NotImplementedError(f"{type(self).__name__} must define the abstract build(signature).")
+
+    def _build_anew(self) -> nn.Module:
+        return self.build(self.signature_)
 
     def losses(self, module: nn.Module, batch: dict[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         """Scalars of a batch; `loss` is minimised."""
@@ -242,23 +246,6 @@ class TorchEstimator(Estimator):
         with torch.inference_mode():
             tensors = torch.as_tensor(np.ascontiguousarray(array, dtype=np.float32)).split(batch_size)
             return np.concatenate([forward(batch).cpu().numpy() for batch in tensors])
-
-    def _persistent_state(self) -> dict[str, Any]:
-        state = dict(vars(self))
-        module = state.pop("module_", None)
-        if module is not None:
-            state["_parameters"] = {name: value.detach().cpu().numpy() for name, value in module.state_dict().items()}
-        return state
-
-    def _restore_state(self, state: dict[str, Any]) -> None:
-        import torch
-
-        parameters = state.pop("_parameters", None)
-        self.__dict__.update(state)
-        if parameters is not None:
-            self.module_ = self.build(self.signature_)
-            self.module_.load_state_dict({name: torch.as_tensor(np.array(value)) for name, value in parameters.items()})
-            self.module_.eval()
 
 
 class TorchClassifier(ClassifierMixin, TorchEstimator):

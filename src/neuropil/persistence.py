@@ -13,13 +13,14 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 
 from neuropil.errors import DataError, UsageError
 from neuropil.storage import whole_folder
@@ -260,3 +261,49 @@ def read_model(path: str | Path) -> tuple[Any, dict[str, Any]]:
 def load_model(path: str | Path) -> Any:
     """The fitted estimator in the folder `path`; see `read_model`."""
     return read_model(path)[0]
+
+
+class Saved:
+    """A fitted estimator that can be written to disk and read again."""
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the fitted estimator to the folder `path` as safetensors and JSON."""
+        check_is_fitted(self)
+        return save_model(self, path, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """The estimator that `save` wrote; nothing in the folder is executed."""
+        estimator = load_model(path)
+        if not isinstance(estimator, cls):
+            raise UsageError(
+                f"{path} holds a {type(estimator).__name__}, not a {cls.__name__}; load it with neuropil.load_model()."
+            )
+        return estimator
+
+
+class HoldsModule:
+    """An estimator whose fitted network is `module_`: its parameters are stored, and loaded into a network that `_build_anew` makes."""
+
+    def _build_anew(self) -> Any:
+        """The network as it was before training, from arguments and fitted attributes."""
+        raise NotImplementedError(f"{type(self).__name__} must define _build_anew().")
+
+    def _persistent_state(self) -> dict[str, Any]:
+        state = dict(vars(self))
+        module = state.pop("module_", None)
+        if module is not None:
+            state["_parameters"] = {name: value.detach().cpu().numpy() for name, value in module.state_dict().items()}
+        return state
+
+    def _restore_state(self, state: dict[str, Any]) -> None:
+        import torch
+
+        parameters = state.pop("_parameters", None)
+        self.__dict__.update(state)
+        if parameters is None:
+            return
+        with torch.random.fork_rng(devices=[]):  # its first weights are thrown away
+            self.module_ = self._build_anew()
+        self.module_.load_state_dict({name: torch.as_tensor(np.array(value)) for name, value in parameters.items()})
+        self.module_.eval()

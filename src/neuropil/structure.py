@@ -7,21 +7,20 @@ records (`neuropil.findings`) and is saved as numbers and JSON.
 from __future__ import annotations
 
 from inspect import signature
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from neuropil import persistence
 from neuropil.activity import Activity, check_counts, check_traces, read_activity
 from neuropil.errors import DataError, UsageError
 from neuropil.findings import Findings
+from neuropil.persistence import Saved
 from neuropil.restarts import LARGEST_SEED
 
 
-class StructureModel(BaseEstimator):
+class StructureModel(Saved, BaseEstimator):
     """Base of the models of hidden structure.
 
     Attributes
@@ -116,21 +115,6 @@ class StructureModel(BaseEstimator):
     def findings(self, X: Any) -> Findings:
         """What the fitted model found in the data that it was fitted on, or in others of the same units."""
         raise NotImplementedError(f"{type(self).__name__} must define findings(X).")
-
-    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the fitted model to the folder `path` as safetensors and JSON."""
-        check_is_fitted(self)
-        return persistence.save_model(self, path, overwrite=overwrite)
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """The model that `save` wrote; nothing in the folder is executed."""
-        model = persistence.load_model(path)
-        if not isinstance(model, cls):
-            raise UsageError(
-                f"{path} holds a {type(model).__name__}, not a {cls.__name__}; load it with neuropil.load_model()."
-            )
-        return model
 
 
 def _is_recorded(X: Any) -> bool:

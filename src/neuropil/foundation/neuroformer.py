@@ -260,7 +260,7 @@ class Neuroformer(NeuroformerBase):
             samples.places, activity.lengths, width, past, self.validation, round(self.gap / self.dt)
         )
         with train.seeded(seed):
-            self.module_ = self._build()
+            self.module_ = self._build_anew()
             self._train(samples, chosen, held, seed)
         self.n_parameters_ = sum(p.numel() for p in self.module_.parameters())
         return self

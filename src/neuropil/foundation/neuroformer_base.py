@@ -31,13 +31,14 @@ from neuropil.foundation.neuroformer_reading import network_inputs
 from neuropil.foundation.neuroformer_training import adamw, make_losses
 from neuropil.nn.event_tokens import SpikeTokenizer
 from neuropil.nn.schedules import token_warmup_cosine
+from neuropil.persistence import HoldsModule
 from neuropil.recording import Recording
 from neuropil.structure import StructureModel
 
 FLOOR = 0.1
 
 
-class NeuroformerBase(StructureModel):
+class NeuroformerBase(HoldsModule, StructureModel):
     """The machinery of `Neuroformer`, whose constructor and public methods are defined there."""
 
     window: float
@@ -114,7 +115,7 @@ class NeuroformerBase(StructureModel):
     def _tokenizer(self) -> SpikeTokenizer:
         return SpikeTokenizer(self.n_units_, max(self._bins()))
 
-    def _build(self) -> NeuroformerNetwork:
+    def _build_anew(self) -> NeuroformerNetwork:
         return NeuroformerNetwork(
             self.n_units_,
             max(self._bins()),
@@ -281,21 +282,6 @@ class NeuroformerBase(StructureModel):
             with torch.inference_mode():
                 output = self.module_(*network_inputs(batch), samples.frames(batch), batch.get("inputs"))
             yield batch, output
-
-    def _persistent_state(self) -> dict[str, Any]:
-        state = dict(vars(self))
-        module = state.pop("module_", None)
-        if module is not None:
-            state["_parameters"] = {name: value.detach().cpu().numpy() for name, value in module.state_dict().items()}
-        return state
-
-    def _restore_state(self, state: dict[str, Any]) -> None:
-        parameters = state.pop("_parameters", None)
-        self.__dict__.update(state)
-        if parameters is not None:
-            self.module_ = self._build()
-            self.module_.load_state_dict({name: torch.as_tensor(np.array(value)) for name, value in parameters.items()})
-            self.module_.eval()
 
 
 def has_recordings(X: Any) -> bool:

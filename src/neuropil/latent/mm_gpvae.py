@@ -41,6 +41,7 @@ from neuropil.latent.mm_gpvae_networks import (
     TimePrior,
     three_rates,
 )
+from neuropil.persistence import HoldsModule
 from neuropil.stats.fourier_gp import fourier_basis, left_out
 from neuropil.structure import StructureModel
 
@@ -85,7 +86,7 @@ class Modalities(NamedTuple):
     behaviour: ndarray | None
 
 
-class MMGPVAE(StructureModel):
+class MMGPVAE(HoldsModule, StructureModel):
     """Smooth latents of neurons alone, of neurons and behaviour, and of behaviour alone.
 
     Defaults are the paper's for its simulation; `LAPTOP` has settings that train in a minute on one core.
@@ -240,7 +241,7 @@ class MMGPVAE(StructureModel):
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         data = self._tensors(neural, behaviour)
         with train.seeded(seed):
-            self.module_ = self._build()
+            self.module_ = self._build_anew()
             if neural is not None:
                 mean = data["neural"].mean(dim=(0, 1))
                 start = mean.log() if self.neural_likelihood == "poisson" else mean
@@ -427,7 +428,7 @@ class MMGPVAE(StructureModel):
                 raise DataError(f"All images are of one and the same brightness, {low:g}; there is nothing to learn.")
             self.behaviour_centre_[:], self.behaviour_scale_[:] = low, high - low
 
-    def _build(self) -> MMGPVAENetwork:
+    def _build_anew(self) -> MMGPVAENetwork:
         n_latents = (self.n_neural, self.n_shared, self.n_behaviour)
         n_all = sum(n_latents)
         prior: Prior
@@ -515,21 +516,6 @@ class MMGPVAE(StructureModel):
                     f"faster than the frequencies that are kept for min_lengthscale={self.min_lengthscale:g}; lower min_lengthscale.",
                     stacklevel=3,
                 )
-
-    def _persistent_state(self) -> dict[str, Any]:
-        state = dict(vars(self))
-        module = state.pop("module_", None)
-        if module is not None:
-            state["_parameters"] = {name: value.detach().cpu().numpy() for name, value in module.state_dict().items()}
-        return state
-
-    def _restore_state(self, state: dict[str, Any]) -> None:
-        parameters = state.pop("_parameters", None)
-        self.__dict__.update(state)
-        if parameters is not None:
-            self.module_ = self._build()
-            self.module_.load_state_dict({name: torch.as_tensor(np.array(value)) for name, value in parameters.items()})
-            self.module_.eval()
 
 
 def _losses(module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -39,6 +39,7 @@ from neuropil.findings import Findings
 from neuropil.learning.rnn_hmm_findings import describe
 from neuropil.learning.rnn_hmm_symbols import read_symbols
 from neuropil.nn.recurrent import relu_scan
+from neuropil.persistence import HoldsModule
 from neuropil.stats import rnn_dynamics, rnn_neurons
 from neuropil.stats.rnn_dynamics import Step
 from neuropil.stats.sinkhorn import sinkhorn_divergence
@@ -105,7 +106,7 @@ class NoiseDrivenRNN(nn.Module):
         return gumbel_softmax(logits, tau=self.tau, hard=True), hidden.transpose(0, 1), logits
 
 
-class HMMEmulatorRNN(StructureModel):
+class HMMEmulatorRNN(HoldsModule, StructureModel):
     """Network driven by noise whose sequences of symbols are distributed as the data are.
 
     Parameters
@@ -228,7 +229,7 @@ class HMMEmulatorRNN(StructureModel):
         self.seed_ = seed
         data = self._one_hot(symbols)
         with train.seeded(seed):
-            self.module_ = NoiseDrivenRNN(self.n_hidden, self.n_inputs, self.n_symbols_, self.tau)
+            self.module_ = self._build_anew()
             result = train.fit(
                 self.module_,
                 self.losses,
@@ -247,6 +248,9 @@ class HMMEmulatorRNN(StructureModel):
         self.history_, self.best_epoch_, self.interrupted_ = result
         self.objective_ = np.array([row["validation_loss"] for row in self.history_])
         return self
+
+    def _build_anew(self) -> NoiseDrivenRNN:
+        return NoiseDrivenRNN(self.n_hidden, self.n_inputs, self.n_symbols_, self.tau)
 
     def noise(self, n_sequences: int, n_times: int) -> Float32[Tensor, "sequence time input"]:
         """What drives the network, drawn from torch's global generator."""
@@ -392,19 +396,3 @@ class HMMEmulatorRNN(StructureModel):
                 raise UsageError(f"{name} must be positive, got {getattr(self, name)}.")
         if not 0 < self.validation < 1:
             raise UsageError(f"validation must be a share between 0 and 1, got {self.validation}.")
-
-    def _persistent_state(self) -> dict[str, Any]:
-        state = dict(vars(self))
-        module = state.pop("module_", None)
-        if module is not None:
-            state["_parameters"] = {name: value.detach().numpy() for name, value in module.state_dict().items()}
-        return state
-
-    def _restore_state(self, state: dict[str, Any]) -> None:
-        parameters = state.pop("_parameters", None)
-        self.__dict__.update(state)
-        if parameters is not None:
-            with train.seeded(0):
-                self.module_ = NoiseDrivenRNN(self.n_hidden, self.n_inputs, self.n_symbols_, self.tau)
-            self.module_.load_state_dict({name: torch.as_tensor(np.array(value)) for name, value in parameters.items()})
-            self.module_.eval()
