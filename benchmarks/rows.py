@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-PEERS = ("braindecode", "torch-brain", "h5py", "hmmlearn", "dynamax", "jax", "pykalman")
+PEERS = ("braindecode", "torch-brain", "h5py", "hmmlearn", "dynamax", "jax", "pykalman", "nemos", "tensorly")
 PACKAGES = ("neuropil", "numpy", "scipy", "numba", "torch", "xarray", "zarr", "mne", *PEERS)
 START, END = "<!-- measured figures: start -->", "<!-- measured figures: end -->"
 

@@ -14,7 +14,19 @@ from rich.console import Console
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import __main__ as command
-from benchmarks import data, entropy, measure, peers, rows, startup, statespace, training, windows
+from benchmarks import (
+    data,
+    entropy,
+    factorisation,
+    measure,
+    peers,
+    rows,
+    startup,
+    statespace,
+    switching,
+    training,
+    windows,
+)
 from benchmarks.rows import Row
 from benchmarks.settings import Settings
 
@@ -137,6 +149,20 @@ def test_memory_is_linear_if_a_step_takes_as_much_in_longer_sequences():
     assert (linear.ours, linear.ratio, linear.met) == (10.0, 1.0, True)
     assert (quadratic.ratio, quadratic.met) == (2.0, False)
     assert none.ours is None
+
+
+def test_switching_rows(tiny):
+    (row,) = switching._speed(300, 5, tiny)
+    assert well_formed(row)
+    assert row.ours > 0
+
+
+def test_factorisation_rows(monkeypatch):
+    monkeypatch.setattr(factorisation, "SIDE", 20)
+    row = factorisation._beside_tensorly(40, np.float64, False)
+    assert well_formed(row)
+    assert 0 < float(row.note.split()[-1]) < 1
+    assert all(map(well_formed, factorisation._memory(80)))
 
 
 def test_peers_with_other_results_are_refused():
