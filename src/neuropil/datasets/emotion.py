@@ -15,7 +15,6 @@ Trans. Autonomous Mental Development 7(3):162-175.
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ import pandas as pd
 
 from neuropil.datasets.simulated import pieces
 from neuropil.errors import DataError, UsageError
+from neuropil.io.matlab import read_version_7
 from neuropil.recording import Recording
 from neuropil.signal.montage import DEAP32, SEED62, montage_1010
 from neuropil.streams import regular_stream
@@ -260,22 +260,14 @@ def _seed_clips(path: Path, n_clips: int) -> list[np.ndarray]:
 
 def _read(path: Path, *names: str, simplify: bool = True) -> dict[str, Any]:
     """Variables of a Matlab file; simplified, structures are dictionaries and single entries stand for themselves."""
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
     if not path.is_file():
         raise DataError(f"Expected a file at {path}, found none; check the folder.")
-    try:
-        content = loadmat(path, simplify_cells=simplify)
-    except NotImplementedError as error:
-        raise DataError(f"{path} is a Matlab file of version 7.3; save it with '-v7' to have it read.") from error
-    except (MatReadError, ValueError, TypeError, OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is no readable Matlab file; fetch it again.") from error
+    content = read_version_7(path, simplify=simplify)
     missing = [name for name in names if name not in content]
     if missing:
-        held = ", ".join(key for key in content if not key.startswith("__")) or "nothing"
+        held = ", ".join(content) or "nothing"
         raise DataError(f"{path} must hold {' and '.join(names)}, it holds {held}; is it the right file?")
-    return {key: value for key, value in content.items() if not key.startswith("__")}
+    return content
 
 
 def _cells(value: Any) -> list[Any]:

@@ -36,27 +36,27 @@ def read_matlab(path: str | Path) -> dict[str, Any]:
     with path.open("rb") as file:
         # a header of 512 bytes stands before the HDF5 of version 7.3
         is_hdf5 = HDF5 in file.read(1024)
-    return _read_hdf5(path) if is_hdf5 else _read_old(path)
+    return _read_hdf5(path) if is_hdf5 else {key: _plain(value) for key, value in read_version_7(path).items()}
 
 
-def _read_old(path: Path) -> dict[str, Any]:
+def read_version_7(path: str | Path, *, simplify: bool = True) -> dict[str, Any]:
+    """Variables of a Matlab file up to version 7 as scipy gives them; simplified, structures are dictionaries and single entries bare.
+
+    Raises
+    ------
+    DataError
+        If it is damaged, of another kind, or of version 7.3.
+    """
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
     try:
-        content = loadmat(path, simplify_cells=True)
-    except (
-        MatReadError,
-        NotImplementedError,
-        ValueError,
-        TypeError,
-        OSError,
-        EOFError,
-        LookupError,
-        zlib.error,
-    ) as error:
+        content = loadmat(path, simplify_cells=simplify)
+    except NotImplementedError as error:  # scipy's word for version 7.3
+        raise DataError(f"{path} is a Matlab file of version 7.3; save it with '-v7' to have it read.") from error
+    except (MatReadError, ValueError, TypeError, OSError, EOFError, LookupError, zlib.error) as error:
         raise DataError(f"{path} is no readable Matlab file; fetch it again.") from error
-    return {key: _plain(value) for key, value in content.items() if not key.startswith("__")}
+    return {key: value for key, value in content.items() if not key.startswith("__")}
 
 
 def _plain(value: Any) -> Any:
