@@ -31,13 +31,13 @@ from torch.nn.functional import normalize
 
 from neuropil import train
 from neuropil.errors import DataError, UsageError
-from neuropil.findings import Connectivity, Curves, Findings, Panel, Raster
+from neuropil.findings import Findings
 from neuropil.foundation.neuroformer_base import NeuroformerBase, has_recordings
 from neuropil.foundation.neuroformer_data import evenly, hold_out, place_windows, window_samples
 from neuropil.foundation.neuroformer_drawing import draw_windows, encode_pasts
+from neuropil.foundation.neuroformer_findings import describe
 from neuropil.foundation.neuroformer_reading import attention_by_pair, batch_nats, per_occasion
 from neuropil.foundation.neuroformer_training import wider_head
-from neuropil.stats.connectivity import communities, lagged_correlation
 
 LAPTOP: dict[str, Any] = {
     "emb_size": 64,
@@ -490,49 +490,6 @@ class Neuroformer(NeuroformerBase):
 
     def findings(self, X: Any) -> Findings:
         """Score, connectivity from attention beside lagged correlation, a raster, and the losses of the training."""
-        activity = self._again(X)
         # without blocks for the past there is no attention to read
-        weights = self.attention_connectivity(X) if self.n_past else None
-        lagged = lagged_correlation(activity.stacked, range(1, self._bins()[1] + 1)).max(axis=0)
-        groups = communities(np.maximum(lagged, 0.0) if weights is None else weights)
-        names = list(self.unit_names_)
-        rows, columns = np.nonzero(~np.eye(len(names), dtype=bool))
-        pairs = {
-            "post": [names[k] for k in rows],
-            "pre": [names[k] for k in columns],
-            "lagged_correlation": lagged[rows, columns],
-        }
-        if weights is not None:
-            pairs["attention"] = weights[rows, columns]
-        lines: dict[str, ndarray] = {
-            name: np.array([row[name] for row in self.history_])
-            for name in ("loss", "validation_loss")
-            if name in self.history_[0]
-        }
-        summary = {
-            "units": self.n_units_,
-            "parameters": self.n_parameters_,
-            "nats_per_spike": None if self._reads() else -self.score(X),
-            "spikes_left_out": self.n_truncated_,
-            "communities": int(groups.max()) + 1,
-            "epochs": len(self.history_),
-        }
-        panels: dict[str, Panel] = {
-            "raster": Raster(
-                "Spikes",
-                activity.sequences[0],
-                names,
-                sfreq=1 / self.dt,
-                order=np.argsort(groups, kind="stable"),
-                communities=groups,
-            ),
-            "lagged_correlation": Connectivity(
-                "Largest lagged correlation", lagged, names, groups, label="correlation"
-            ),
-            "objective": Curves("Training", np.arange(1, len(self.history_) + 1), lines, "epoch", "loss"),
-        }
-        if weights is not None:
-            panels["attention"] = Connectivity(
-                "Attention to past spikes", weights, names, groups, label="relative attention"
-            )
-        return Findings(summary, {"connectivity": pd.DataFrame(pairs), "history": pd.DataFrame(self.history_)}, panels)
+        attention = self.attention_connectivity(X) if self.n_past else None
+        return describe(self, self._again(X), attention, None if self._reads() else -self.score(X), self._bins()[1])
